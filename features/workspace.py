@@ -1,0 +1,103 @@
+"""Where everything lies on disk: one folder holds all that an installation knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths below one folder. It opens nothing and creates nothing by itself."""
+
+    root: Path
+
+    @property
+    def tables(self) -> Path:
+        """Typed tables, one Parquet file each: `tables/<name>.parquet`."""
+        return self.root / "tables"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rejected rows, one Parquet file for each load."""
+        return self.root / "quarantine"
+
+    @property
+    def catalog(self) -> Path:
+        """The marketer's YAML: tiers, offers, actions, benefits."""
+        return self.root / "configs" / "catalog"
+
+    @property
+    def experiments(self) -> Path:
+        """The marketer's experiments, one YAML file each."""
+        return self.root / "configs" / "experiments"
+
+    @property
+    def policy(self) -> Path:
+        """The operator's policy."""
+        return self.root / "configs" / "policy.yaml"
+
+    @property
+    def training(self) -> Path:
+        """The data scientist's configuration."""
+        return self.root / "configs" / "training.yaml"
+
+    @property
+    def features(self) -> Path:
+        """Offline feature files, one folder for each Feast view."""
+        return self.root / "features"
+
+    @property
+    def online(self) -> Path:
+        """The online store: one SQLite file."""
+        return self.root / "online.db"
+
+    @property
+    def registry(self) -> Path:
+        """Feast's registry file."""
+        return self.root / "feast" / "registry.db"
+
+    @property
+    def mlflow(self) -> Path:
+        """The folder of MLflow's SQLite file and artefacts."""
+        return self.root / "mlflow"
+
+    @property
+    def bundles(self) -> Path:
+        """Promoted models: `bundles/<model>/<version>/bundle.json` and arrays."""
+        return self.root / "bundles"
+
+    @property
+    def champions(self) -> Path:
+        """Which bundle serves: `{"taste": "3", "churn": "7"}`; replaced atomically."""
+        return self.root / "champions.json"
+
+    @property
+    def versions(self) -> Path:
+        """Every catalogue and policy that ever decided, by content hash, so that a decision can be run again."""
+        return self.root / "versions"
+
+    @property
+    def journal(self) -> Path:
+        """Decisions and events: one SQLite file."""
+        return self.root / "journal.db"
+
+    @property
+    def controls(self) -> Path:
+        """What an operator switches at run time: paused offers, the incident switch."""
+        return self.root / "controls.json"
+
+    @property
+    def keys(self) -> Path:
+        """API keys, hashed."""
+        return self.root / "keys.json"
+
+    @property
+    def clock(self) -> Path:
+        """The programme clock's offset, so that a history that ended can be served as of its end."""
+        return self.root / "clock.json"
+
+    @property
+    def reports(self) -> Path:
+        """Pictures and tables for people."""
+        return self.root / "reports"
