@@ -1,0 +1,177 @@
+"""What a decision rests on, and what it says: the values that go into `decide` and come out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mode = Literal["exploit", "explore", "holdout", "fallback"]
+Basis = Literal["experiment", "response", "prior"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Something that was already decided for the member; times are epoch seconds."""
+
+    at: float
+    candidate_id: str
+    candidate_type: str
+    family: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A place to fill with up to `count` candidates."""
+
+    id: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that was known about one member when the decision was made.
+
+    `features` maps a feature's name to its value at `at` (NaN where it has none). An unknown member has no features.
+    """
+
+    member_id: str
+    at: float
+    """Epoch seconds, UTC, of the programme clock."""
+    known: bool
+    features: Mapping[str, float] = field(default_factory=dict)
+    consents: Mapping[str, bool] = field(default_factory=dict)
+    """Channel or purpose → consent; a missing one means no."""
+    contacts: tuple[Contact, ...] = ()
+    """Offers and actions of the last 90 days, oldest first."""
+    exposures: Mapping[str, str] = field(default_factory=dict)
+    """Experiment key → the variant the member was first exposed to."""
+    paused: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    """Candidates whose reservation was refused in this request."""
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the caller asked for, checked."""
+
+    family: Literal["offer", "action", "benefit", "product"]
+    placements: tuple[Placement, ...]
+    channel: str | None = None
+    context: Mapping[str, str | float] = field(default_factory=dict)
+    filter: str | None = None
+    filter_values: Mapping[str, str | float | bool] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    explain: Literal["none", "reasons", "full"] = "reasons"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEstimate:
+    """What an experiment said about one type of candidate."""
+
+    response: float
+    effect: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the champions say about this member. `products` are the best, scored and in order: (product_id, score)."""
+
+    churn: float | None = None
+    products: tuple[tuple[str, float], ...] = ()
+    responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
+    """Candidate type → estimate; only where an experiment stands behind it."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The lines that add up to `net`; `budget_price` is the one that only the score carries."""
+
+    margin: float = 0.0
+    lifetime: float = 0.0
+    discount: float = 0.0
+    liability: float = 0.0
+    contact: float = 0.0
+    fatigue: float = 0.0
+    budget_price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a candidate is worth for this member in money, and what the number rests on."""
+
+    net: float
+    score: float
+    effect: float
+    response: float
+    basis: Basis
+    bill: Bill
+    effect_interval: tuple[float, float] | None = None
+    """Only where `basis` is `experiment`: a prior has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A code for systems and a sentence fit for the member."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A candidate that could not be given, where it fell out and why."""
+
+    id: str
+    stage: str
+    code: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One candidate chosen for one rank of a placement."""
+
+    placement: str
+    rank: int
+    id: str
+    kind: str
+    probability: float
+    slate_probability: float
+    value: Value
+    reasons: tuple[Reason, ...]
+    content: Mapping[str, str]
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """The probabilities of every candidate at one rank, given the higher ranks; they sum to one."""
+
+    placement: str
+    rank: int
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of `decide`: results in order, all chances, and every drop with its reason."""
+
+    member_id: str
+    family: str
+    mode: Mode
+    policy_id: str
+    policy_version: str
+    experiment: str | None
+    variant: str | None
+    results: tuple[Result, ...]
+    chances: tuple[Chances, ...]
+    suppressed: tuple[Suppressed, ...]
+    exposures: Mapping[str, str] = field(default_factory=dict)
+    """Experiments to which this decision exposes the member for the first time or again: key → variant."""
