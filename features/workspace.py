@@ -11,6 +11,13 @@ class Workspace:
     """The paths below one folder. It opens nothing and creates nothing by itself."""
 
     root: Path
+    configs: Path | None = None
+    """Where the people's YAML lies, if not in `configs/` below the root."""
+
+    @property
+    def config_folder(self) -> Path:
+        """The folder of the YAML files of marketers, operators and data scientists."""
+        return self.configs or self.root / "configs"
 
     @property
     def tables(self) -> Path:
@@ -25,22 +32,22 @@ class Workspace:
     @property
     def catalog(self) -> Path:
         """The marketer's YAML: tiers, offers, actions, benefits."""
-        return self.root / "configs" / "catalog"
+        return self.config_folder / "catalog"
 
     @property
     def experiments(self) -> Path:
         """The marketer's experiments, one YAML file each."""
-        return self.root / "configs" / "experiments"
+        return self.config_folder / "experiments"
 
     @property
     def policy(self) -> Path:
         """The operator's policy."""
-        return self.root / "configs" / "policy.yaml"
+        return self.config_folder / "policy.yaml"
 
     @property
     def training(self) -> Path:
         """The data scientist's configuration."""
-        return self.root / "configs" / "training.yaml"
+        return self.config_folder / "training.yaml"
 
     @property
     def features(self) -> Path:
