@@ -1,0 +1,1 @@
+"""Was it better? Simulation, the promotion gate, replay."""

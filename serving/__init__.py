@@ -1,0 +1,1 @@
+"""One decision: pure rules, money and probabilities inside; contract, journal and service around them."""

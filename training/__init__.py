@@ -1,0 +1,1 @@
+"""From history to learned arrays: interactions, recipes, churn, response, metrics and the registry."""
