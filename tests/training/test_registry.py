@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.workspace import Workspace
+from training import registry
+from training.registry import Draft, Lineage, RegistryError
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's migrations run once; every test starts from a copy of the empty database."""
+    ws = Workspace(tmp_path_factory.mktemp("empty"))
+    registry._client(ws)
+    return ws.mlflow / "mlflow.db"
+
+
+@pytest.fixture
+def ws(tmp_path: Path, migrated: Path) -> Iterator[Workspace]:
+    workspace = Workspace(tmp_path)
+    workspace.mlflow.mkdir()
+    shutil.copy(migrated, workspace.mlflow / "mlflow.db")
+    yield workspace
+
+
+def draft(folder: Path, seed: int = 1, name: str = "taste") -> Draft:
+    form = folder / f"form-{name}-{seed}"
+    form.mkdir()
+    np.savez(form / "arrays.npz", scores=np.random.default_rng(seed).normal(size=5))
+    (form / "form.json").write_text('{"form": "popularity"}')
+    picture = folder / f"calibration-{seed}.png"
+    picture.write_bytes(b"not really a picture")
+    lineage = Lineage("abc", AT, ("recency_days", "spend_90d"), seed, "v1", {"recipe": "als", "als": {"factors": 8}})
+    return Draft(
+        name, "popularity", form, lineage, {"ndcg_at_10": 0.25, "broken": float("nan")}, {"in": [1]}, [picture]
+    )
+
+
+def test_a_version_comes_back_with_its_lineage_and_its_files(ws: Workspace, tmp_path: Path) -> None:
+    logged = registry.log_version(ws, draft(tmp_path, seed=3))
+    read = registry.get(ws, "taste", logged.number)
+    assert read == logged
+    assert read.config == {"recipe": "als", "als": {"factors": 8}}
+    assert read.record["seed"] == 3
+    assert read.record["at"] == "2026-03-01T00:00:00+00:00"
+    assert read.record["metrics"] == {"ndcg_at_10": 0.25, "broken": None}
+    assert sorted(path.name for path in read.folder.iterdir()) == ["arrays.npz", "form.json"]
+
+
+def test_the_run_carries_metrics_parameters_lineage_and_pictures(ws: Workspace, tmp_path: Path) -> None:
+    logged = registry.log_version(ws, draft(tmp_path))
+    run = registry._client(ws).get_run(logged.run_id)
+    assert run.data.metrics == {"ndcg_at_10": 0.25}
+    assert run.data.params == {"recipe": "als", "als.factors": "8"}
+    assert run.data.tags["features"] == "recency_days,spend_90d"
+    assert run.data.tags["data_fingerprint"] == "abc"
+    assert (logged.folder.parent / "exhibits" / "calibration-1.png").exists()
+    assert registry.notes(ws, "taste", logged.number)["code"] == "v1"
+
+
+def test_versions_count_up_for_each_model_by_itself(ws: Workspace, tmp_path: Path) -> None:
+    numbers = [registry.log_version(ws, draft(tmp_path, seed)).number for seed in (1, 2)]
+    other = registry.log_version(ws, draft(tmp_path, 3, name="churn")).number
+    assert (numbers, other) == (["1", "2"], "1")
+
+
+def test_an_alias_moves_and_can_be_taken_away(ws: Workspace, tmp_path: Path) -> None:
+    first, second = (registry.log_version(ws, draft(tmp_path, seed)) for seed in (1, 2))
+    registry.point(ws, "taste", "champion", first.number)
+    registry.point(ws, "taste", "champion", second.number)
+    assert registry.find(ws, "taste", "champion") == second
+    registry.unpoint(ws, "taste", "champion")
+    registry.unpoint(ws, "taste", "previous")
+    assert registry.find(ws, "taste", "champion") is None
+
+
+def test_a_workspace_without_a_registry_has_no_champion(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path / "nothing")
+    assert registry.find(ws, "taste", "champion") is None
+    assert registry.champions(ws) == {}
+    assert not ws.root.exists()
+
+
+def test_an_unknown_version_is_named_with_the_way_out(ws: Workspace) -> None:
+    with pytest.raises(RegistryError, match="taste: there is no version 7; `tessera train` makes one"):
+        registry.get(ws, "taste", "7")
+
+
+def test_a_bundle_names_every_file_with_its_hash(ws: Workspace, tmp_path: Path) -> None:
+    version = registry.log_version(ws, draft(tmp_path))
+    folder = registry.export(ws, version)
+    bundle = json.loads((folder / "bundle.json").read_text())
+    assert folder == ws.bundles / "taste" / "1"
+    assert (bundle["name"], bundle["version"], bundle["form"]) == ("taste", "1", "popularity")
+    assert bundle["golden"] == {"in": [1]}
+    found = {path.name for path in folder.iterdir()} - {"bundle.json"}
+    assert found == set(bundle["files"])
+    for name, digest in bundle["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_exporting_again_leaves_a_whole_bundle_alone_and_mends_a_broken_one(ws: Workspace, tmp_path: Path) -> None:
+    version = registry.log_version(ws, draft(tmp_path))
+    arrays = registry.export(ws, version) / "arrays.npz"
+    born = arrays.stat().st_ino
+    registry.export(ws, version)
+    assert arrays.stat().st_ino == born
+    good = arrays.read_bytes()
+    arrays.write_bytes(good[:-1])
+    registry.export(ws, version)
+    assert arrays.read_bytes() == good
+
+
+def test_a_file_that_was_changed_in_the_registry_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
+    version = registry.log_version(ws, draft(tmp_path))
+    (version.folder / "arrays.npz").write_bytes(b"other arrays")
+    with pytest.raises(RegistryError, match=r"taste 1: arrays\.npz differs from its SHA-256"):
+        registry.export(ws, version)
+    assert not (ws.bundles / "taste" / "1").exists()
+
+
+def test_a_record_that_was_changed_is_not_believed(ws: Workspace, tmp_path: Path) -> None:
+    version = registry.log_version(ws, draft(tmp_path))
+    record = version.folder.parent / "record.json"
+    record.write_text(record.read_text().replace("arrays.npz", "others.npz"))
+    with pytest.raises(RegistryError, match="not the one that was registered"):
+        registry.get(ws, "taste", "1")
+
+
+def test_crowning_one_model_keeps_the_others(ws: Workspace) -> None:
+    registry.crown(ws, "taste", "3")
+    registry.crown(ws, "churn", "7")
+    registry.crown(ws, "taste", "4")
+    assert json.loads(ws.champions.read_text()) == {"taste": "4", "churn": "7"}
+    assert not list(ws.root.glob("*.tmp"))
+
+
+def test_a_moved_workspace_still_reads_but_refuses_to_write_elsewhere(
+    ws: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("moved")
+    registry.log_version(ws, draft(place))
+    moved = Workspace(place / "ws")
+    shutil.copytree(ws.root, moved.root)
+    assert registry.get(moved, "taste", "1").folder.is_relative_to(moved.root)
+    with pytest.raises(RegistryError, match="move the workspace back"):
+        registry.log_version(moved, draft(place, seed=2))
+
+
+def test_code_has_a_version_with_and_without_git(tmp_path: Path) -> None:
+    assert registry.code_version(tmp_path) == metadata.version("tessera")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    (tmp_path / "file").write_text("one")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    subprocess.run([*git, "add", "file"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    clean = registry.code_version(tmp_path)
+    (tmp_path / "file").write_text("two")
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    assert registry.code_version(tmp_path) == f"{clean}+"

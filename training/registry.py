@@ -1,0 +1,365 @@
+"""The model registry: every trained version with its lineage, and the bundles that serving reads.
+
+The only door to MLflow, which keeps runs, versions and aliases in one SQLite file below the workspace. A version is a
+folder of arrays and JSON, never a pickle; `record.json` beside it says what it is made of, with a SHA-256 per file.
+Promotion copies such a folder to `bundles/<model>/<version>/` and points `champions.json` at it, so that serving needs
+neither MLflow nor its database.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from features.workspace import Workspace
+
+Alias = Literal["champion", "challenger", "previous"]
+RECORD = "record.json"
+BUNDLE = "bundle.json"
+_FORM = "form"
+_SHOWN = 480
+"""MLflow refuses parameters longer than 500 characters on some stores; the record holds them in full."""
+
+
+class RegistryError(ValueError):
+    """A version, alias or file that is not there or not what its record says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a version came from: enough to train it again to the same arrays."""
+
+    data_fingerprint: str
+    at: datetime
+    """The cut: nothing known after it was used."""
+    feature_names: tuple[str, ...]
+    seed: int
+    code: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A trained model before it has a version: its files, and what is known about them."""
+
+    name: str
+    form: str
+    folder: Path
+    lineage: Lineage
+    metrics: Mapping[str, float]
+    golden: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs and the outputs they must give, so that a loader can tell a wrong model from a right one."""
+    exhibits: Sequence[Path] = ()
+    """Pictures and tables for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered version; `folder` holds its files as they were logged."""
+
+    name: str
+    number: str
+    run_id: str
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration it was trained with."""
+        config: Mapping[str, Any] = self.record["config"]
+        return config
+
+
+def code_version(checkout: Path | None = None) -> str:
+    """The git revision of the code, `+` when files differ from it; the package's version where there is no git."""
+    root = checkout or Path(__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        said = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if said.returncode == 0:
+            return said.stdout.strip()
+    return metadata.version("tessera")
+
+
+def log_version(ws: Workspace, draft: Draft) -> Version:
+    """Log a run with the draft's files, parameters, metrics and pictures, and register it as the next version.
+
+    Raises:
+        RegistryError: the artefacts of this registry lie in another workspace.
+    """
+    client = _client(ws)
+    record = _record(draft)
+    run = client.create_run(_experiment(ws, client, draft.name), run_name=f"{draft.name} {draft.form}")
+    run_id: str = run.info.run_id
+    _log_batch(client, run_id, record)
+    client.log_artifacts(run_id, str(draft.folder), _FORM)
+    client.log_text(run_id, _json(record), RECORD)
+    for exhibit in draft.exhibits:
+        client.log_artifact(run_id, str(exhibit), "exhibits")
+    client.set_terminated(run_id)
+    number = _register(client, draft.name, run_id, f"{run.info.artifact_uri}/{_FORM}", _tags(record))
+    return Version(draft.name, number, run_id, _folder(ws, run_id) / _FORM, record)
+
+
+def get(ws: Workspace, name: str, number: str) -> Version:
+    """The version with this number.
+
+    Raises:
+        RegistryError: there is none, or its record differs from what was registered.
+    """
+    entry = _entry(ws, name, number)
+    folder = _folder(ws, entry.run_id)
+    text = _read(folder / RECORD, f"{name} {number}")
+    if hashlib.sha256(text).hexdigest() != entry.tags.get("record_sha256"):
+        raise RegistryError(f"{name} {number}: {RECORD} is not the one that was registered; train again")
+    return Version(name, str(entry.version), entry.run_id, folder / _FORM, json.loads(text))
+
+
+def find(ws: Workspace, name: str, alias: Alias) -> Version | None:
+    """The version that carries this alias; None if there is none."""
+    number = aliases(ws, name).get(alias)
+    return None if number is None else get(ws, name, number)
+
+
+def aliases(ws: Workspace, name: str) -> dict[str, str]:
+    """Alias → version number; empty for a model that was never registered."""
+    if not _database(ws).exists():
+        return {}
+    found = _client(ws).search_registered_models(f"name = '{name}'")
+    return {alias: str(number) for model in found for alias, number in model.aliases.items()}
+
+
+def point(ws: Workspace, name: str, alias: Alias, number: str) -> None:
+    """Let an alias point at this version."""
+    _client(ws).set_registered_model_alias(name, alias, number)
+
+
+def unpoint(ws: Workspace, name: str, alias: Alias) -> None:
+    """Take an alias away; nothing happens where it is not set."""
+    if alias in aliases(ws, name):
+        _client(ws).delete_registered_model_alias(name, alias)
+
+
+def annotate(ws: Workspace, name: str, number: str, notes: Mapping[str, str]) -> None:
+    """Write notes (a verdict, a reason) as tags of a version."""
+    client = _client(ws)
+    for key, value in notes.items():
+        client.set_model_version_tag(name, number, key, value)
+
+
+def notes(ws: Workspace, name: str, number: str) -> dict[str, str]:
+    """All tags of a version."""
+    return {key: str(value) for key, value in _entry(ws, name, number).tags.items()}
+
+
+def export(ws: Workspace, version: Version) -> Path:
+    """Copy a version to `bundles/<model>/<version>/` and check every file on the way.
+
+    A bundle never changes: where it is already there and whole, it is left alone.
+
+    Returns:
+        The folder with `bundle.json` and the files it names.
+
+    Raises:
+        RegistryError: a file is missing or differs from its SHA-256.
+    """
+    target = ws.bundles / version.name / version.number
+    if not _is_whole(target):
+        fresh = target.with_name(f".{version.number}-{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name, digest in version.record["files"].items():
+            content = _read(version.folder / name, f"{version.name} {version.number}")
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise RegistryError(f"{version.name} {version.number}: {name} differs from its SHA-256; train again")
+            _write(fresh / name, content)
+        bundle = {"version": version.number, **version.record}
+        _write(fresh / BUNDLE, _json(bundle).encode())
+        _sync_folder(fresh)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+        _sync_folder(target.parent)
+    return target
+
+
+def champions(ws: Workspace) -> dict[str, str]:
+    """Model → version that serves."""
+    if not ws.champions.exists():
+        return {}
+    return {str(name): str(number) for name, number in json.loads(ws.champions.read_text()).items()}
+
+
+def crown(ws: Workspace, name: str, number: str) -> None:
+    """Let serving take up this bundle: `champions.json` is replaced in one step, or not at all."""
+    ws.root.mkdir(parents=True, exist_ok=True)
+    with _lock(ws.champions.with_suffix(".lock")):
+        content = champions(ws) | {name: number}
+        fresh = ws.champions.with_suffix(f".{os.getpid()}.tmp")
+        _write(fresh, json.dumps(content, sort_keys=True, indent=1).encode())
+        fresh.replace(ws.champions)
+        _sync_folder(ws.root)
+
+
+def _record(draft: Draft) -> dict[str, Any]:
+    files = {path.name: _digest(path) for path in sorted(draft.folder.iterdir())}
+    return {
+        "name": draft.name,
+        "form": draft.form,
+        "files": files,
+        "data_fingerprint": draft.lineage.data_fingerprint,
+        "at": draft.lineage.at.astimezone(UTC).isoformat(),
+        "code": draft.lineage.code,
+        "seed": draft.lineage.seed,
+        "config": dict(draft.lineage.config),
+        "feature_names": list(draft.lineage.feature_names),
+        "metrics": {key: _finite(value) for key, value in draft.metrics.items()},
+        "golden": dict(draft.golden),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if abs(value) < float("inf") else None
+
+
+def _tags(record: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "form": record["form"],
+        "data_fingerprint": record["data_fingerprint"],
+        "at": record["at"],
+        "code": record["code"],
+        "seed": str(record["seed"]),
+        "config": json.dumps(record["config"], sort_keys=True),
+        "features": ",".join(record["feature_names"]),
+        "record_sha256": hashlib.sha256(_json(record).encode()).hexdigest(),
+    }
+
+
+def _log_batch(client: Any, run_id: str, record: Mapping[str, Any]) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    stamp = int(datetime.fromisoformat(record["at"]).timestamp() * 1000)
+    measured = {key: value for key, value in record["metrics"].items() if value is not None}
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, value, stamp, 0) for key, value in measured.items()],
+        params=[Param(key, value[:_SHOWN]) for key, value in _flat(record["config"])],
+        tags=[RunTag(key, value) for key, value in _tags(record).items()],
+    )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _register(client: Any, name: str, run_id: str, source: str, tags: Mapping[str, str]) -> str:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    return str(client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags)).version)
+
+
+def _entry(ws: Workspace, name: str, number: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _client(ws).get_model_version(name, number)
+    except MlflowException as missing:
+        raise RegistryError(f"{name}: there is no version {number}; `tessera train` makes one") from missing
+
+
+def _database(ws: Workspace) -> Path:
+    return ws.mlflow / "mlflow.db"
+
+
+def _client(ws: Workspace) -> Any:
+    """A client on this workspace's SQLite file; the flags must stand before MLflow is imported."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    ws.mlflow.mkdir(parents=True, exist_ok=True)
+    uri = f"sqlite:///{_database(ws).resolve()}"
+    return MlflowClient(uri, uri)
+
+
+def _experiment(ws: Workspace, client: Any, name: str) -> str:
+    place = (ws.mlflow / "artifacts").resolve().as_uri()
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        created: str = client.create_experiment(name, artifact_location=place)
+        return created
+    if known.artifact_location != place:
+        raise RegistryError(
+            f"{_database(ws)}: keeps its artefacts in {known.artifact_location}, the workspace is at {place}; "
+            "move the workspace back, or move its mlflow folder away and train again"
+        )
+    found: str = known.experiment_id
+    return found
+
+
+def _folder(ws: Workspace, run_id: str) -> Path:
+    return ws.mlflow / "artifacts" / run_id / "artifacts"
+
+
+def _is_whole(bundle: Path) -> bool:
+    try:
+        files = json.loads((bundle / BUNDLE).read_text())["files"]
+        return all(_digest(bundle / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as missing:
+        raise RegistryError(f"{what}: {path.name} is gone from the registry; train again") from missing
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
