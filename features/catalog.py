@@ -1,0 +1,217 @@
+"""The marketer's catalogue: four YAML files in, one checked `Catalog` out, or every mistake at once in plain words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from features.catalog_entries import Entry, ProgrammeFile, faults
+from features.entities import (
+    DO_NOTHING,
+    Candidate,
+    Catalog,
+    Conditions,
+    Economics,
+    Family,
+    Limits,
+    PointsRules,
+    Programme,
+    SegmentRules,
+    Tier,
+)
+from features.written import WrittenError, did_you_mean, read, sentences
+
+FILES: dict[str, Family] = {"offers": "offer", "actions": "action", "benefits": "benefit"}
+
+
+class CatalogError(ValueError):
+    """The catalogue cannot be used; `errors` holds a sentence for every mistake in all its files."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+def load(folder: Path) -> Catalog:
+    """Read `tiers.yaml`, `offers.yaml`, `actions.yaml` and `benefits.yaml`.
+
+    A date stands for the start of that day in the programme's time zone; `ends` is the first moment an entry no
+    longer holds. `catalog.actions` always has exactly one entry of type `do_nothing`.
+
+    Raises:
+        CatalogError: with all mistakes of all files, each naming file, entry, value, rule and way out.
+    """
+    errors: list[str] = []
+    digest = hashlib.sha256()
+    programme = _programme(folder, errors, digest)
+    tiers = tuple(tier.id for tier in programme.tiers) if programme else ()
+    zone = programme.timezone if programme else "UTC"
+    seen: dict[str, str] = {}
+    found = {name: _entries(folder, name, zone, tiers, seen, errors, digest) for name in FILES}
+    if errors or programme is None:
+        raise CatalogError(errors)
+    actions = found["actions"]
+    if all(action.type != "do_nothing" for action in actions):
+        actions = (*actions, DO_NOTHING)
+    return Catalog(digest.hexdigest()[:12], programme, found["offers"], actions, found["benefits"])
+
+
+def _raw(path: Path, errors: list[str], digest: Any) -> dict[str, Any] | None:
+    try:
+        content, value = read(path)
+    except WrittenError as error:
+        errors.append(str(error))
+        return None
+    digest.update(path.name.encode() + b"\0" + content + b"\0")
+    return value
+
+
+def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None:
+    raw = _raw(folder / "tiers.yaml", errors, digest)
+    if raw is None:
+        return None
+    try:
+        written = ProgrammeFile.model_validate(raw)
+    except ValidationError as error:
+        errors.extend(_named(sentence, raw) for sentence in sentences(error, ProgrammeFile, "tiers.yaml"))
+        return None
+    wrong = [f"tiers.yaml: {fault}" for fault in _ladder_faults(written)]
+    errors.extend(wrong)
+    return Programme(
+        currency=written.currency,
+        timezone=written.timezone,
+        tiers=written.ladder(),
+        points=written.points_rules(),
+        segments=written.segment_rules(),
+        default_margin_rate=written.default_margin_rate,
+        churn_horizon_days=written.churn_horizon_days,
+    )
+
+
+def _named(sentence: str, raw: dict[str, Any]) -> str:
+    """Put a tier's id in the place of its position: `tiers.1.min_spend` → `tier "gold": min_spend`."""
+    tiers = raw.get("tiers")
+    for index, tier in enumerate(tiers if isinstance(tiers, list) else []):
+        if isinstance(tier, dict) and "id" in tier:
+            sentence = sentence.replace(f'"tiers.{index}.', f'tier "{tier["id"]}": "')
+            sentence = sentence.replace(f" tiers.{index}.", f' tier "{tier["id"]}": ')
+    return sentence
+
+
+def _ladder_faults(written: ProgrammeFile) -> Iterator[str]:
+    ladder = written.ladder()
+    if ladder[0].min_spend != 0:
+        yield (
+            f'tier "{ladder[0].id}": min_spend {ladder[0].min_spend:g} is the lowest, so new members would have no '
+            "tier; add a tier with min_spend 0"
+        )
+    for low, high in pairwise(ladder):
+        if low.min_spend == high.min_spend:
+            yield f'tier "{high.id}": min_spend {high.min_spend:g} is that of tier "{low.id}" too; make one higher'
+    ids = [tier.id for tier in ladder]
+    for twice in sorted({one for one in ids if ids.count(one) > 1}):
+        yield f'tier "{twice}" is written {ids.count(twice)} times; keep one'
+    rules = written.segments
+    if rules.potential_spend_365d > rules.high_spend_365d:
+        yield (
+            f"segments.potential_spend_365d {rules.potential_spend_365d:g} is above high_spend_365d "
+            f"{rules.high_spend_365d:g}; potential members spend less than high ones, swap them"
+        )
+
+
+def _entries(
+    folder: Path,
+    name: str,
+    zone: str,
+    tiers: tuple[str, ...],
+    seen: dict[str, str],
+    errors: list[str],
+    digest: Any,
+) -> tuple[Candidate, ...]:
+    raw = _raw(folder / f"{name}.yaml", errors, digest)
+    if raw is None:
+        return ()
+    errors.extend(f'{name}.yaml: unknown key "{key}"{did_you_mean(str(key), [name])}' for key in raw if key != name)
+    rows = raw.get(name)
+    if not isinstance(rows, list):
+        errors.append(f'{name}.yaml: a list below "{name}:" is missing; write "{name}: []" for none')
+        return ()
+    found = (_entry(f"{name}.yaml", FILES[name], index, row, zone, tiers, errors) for index, row in enumerate(rows))
+    candidates = tuple(candidate for candidate in found if candidate is not None)
+    for candidate in candidates:
+        _once(f"{name}.yaml", candidate, seen, errors)
+    return candidates
+
+
+def _entry(
+    file: str, family: Family, index: int, row: object, zone: str, tiers: tuple[str, ...], errors: list[str]
+) -> Candidate | None:
+    label = row.get("id") if isinstance(row, dict) else None
+    prefix = f'{file}: {family} "{label}"' if label is not None else f"{file}: {family} number {index + 1}"
+    try:
+        entry = Entry.model_validate(row)
+    except ValidationError as error:
+        errors.extend(sentences(error, Entry, prefix))
+        return None
+    errors.extend(f"{prefix}: {fault}" for fault in faults(entry, family, zone, tiers))
+    return entry.candidate(family, zone)
+
+
+def _once(file: str, candidate: Candidate, seen: dict[str, str], errors: list[str]) -> None:
+    if candidate.id in seen:
+        errors.append(
+            f'{file}: {candidate.family} "{candidate.id}": the id is already used in {seen[candidate.id]}; '
+            "ids are unique over offers, actions and benefits, rename one"
+        )
+    seen.setdefault(candidate.id, file)
+
+
+def to_json(catalog: Catalog) -> bytes:
+    """The whole catalogue as JSON, from which `from_json` makes an equal one."""
+    return orjson.dumps(catalog)
+
+
+def from_json(text: bytes) -> Catalog:
+    """The catalogue that `to_json` wrote."""
+    raw = orjson.loads(text)
+    rules = raw["programme"]
+    programme = Programme(
+        **{
+            **rules,
+            "tiers": tuple(Tier(**tier) for tier in rules["tiers"]),
+            "points": PointsRules(**rules["points"]),
+            "segments": SegmentRules(**rules["segments"]),
+        }
+    )
+    families = {name: tuple(_candidate(row) for row in raw[name]) for name in FILES}
+    return Catalog(version=raw["version"], programme=programme, **families)
+
+
+def _candidate(row: dict[str, Any]) -> Candidate:
+    conditions: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row["conditions"].items()
+    }
+    return Candidate(
+        **{
+            **row,
+            "conditions": Conditions(**conditions),
+            "limits": Limits(**row["limits"]),
+            "economics": Economics(**row["economics"]),
+            "starts": _time(row["starts"]),
+            "ends": _time(row["ends"]),
+            "placements": tuple(row["placements"]),
+            "channels": tuple(row["channels"]),
+            "tags": tuple(row["tags"]),
+        }
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,263 @@
+"""The catalogue as a marketer writes it: models of its entries and their rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
+
+from features.entities import (
+    ACTION_TYPES,
+    BENEFIT_TYPES,
+    OFFER_TYPES,
+    Candidate,
+    Conditions,
+    Economics,
+    Family,
+    Limits,
+    PointsRules,
+    SegmentRules,
+    Tier,
+)
+from features.written import Written, did_you_mean, moment
+
+CHANNELS = ("app", "web", "email", "sms", "push", "till", "call")
+LIFECYCLES = ("new", "active", "at-risk", "lapsed")
+VALUES = ("high", "potential", "low")
+TYPES: dict[Family, tuple[str, ...]] = {"offer": OFFER_TYPES, "action": ACTION_TYPES, "benefit": BENEFIT_TYPES}
+
+
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", value):
+        raise ValueError(f'"{value}" is no id: use up to 64 of a-z, 0-9, "-" and "_", and begin with a letter or digit')
+    return value
+
+
+def _zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError(f'"{value}" is no time zone; write one like Europe/Rome')
+    return value
+
+
+Id = Annotated[str, AfterValidator(_slug)]
+Money = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class TierEntry(Written):
+    """One tier."""
+
+    id: Id
+    name: Text
+    min_spend: Money
+    window_days: Days
+    earn_rate: Money
+
+
+class PointsEntry(Written):
+    """The rules of points."""
+
+    expiry_days: Days
+    cost_per_point: Money
+    redeemed_share: Share
+
+
+class SegmentsEntry(Written):
+    """Thresholds of the labels."""
+
+    new_days: Days
+    at_risk_gaps: Annotated[float, Field(gt=0)]
+    lapsed_days: Days
+    high_spend_365d: Money
+    potential_spend_365d: Money
+    at_risk_days: Days = 60
+
+
+class ProgrammeFile(Written):
+    """`tiers.yaml`."""
+
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    timezone: Annotated[str, AfterValidator(_zone)]
+    default_margin_rate: Share
+    churn_horizon_days: Days = 90
+    points: PointsEntry
+    segments: SegmentsEntry
+    tiers: Annotated[list[TierEntry], Field(min_length=1)]
+
+    def points_rules(self) -> PointsRules:
+        """The rules of points as the other rooms know them."""
+        return PointsRules(**self.points.model_dump())
+
+    def segment_rules(self) -> SegmentRules:
+        """The thresholds as the other rooms know them."""
+        return SegmentRules(**self.segments.model_dump())
+
+    def ladder(self) -> tuple[Tier, ...]:
+        """The tiers from the lowest to the highest."""
+        return tuple(Tier(**tier.model_dump()) for tier in sorted(self.tiers, key=lambda tier: tier.min_spend))
+
+
+class ConditionsEntry(Written):
+    """Who and when."""
+
+    tiers: list[str] = Field(default_factory=list)
+    lifecycles: list[Literal["new", "active", "at-risk", "lapsed"]] = Field(default_factory=list)
+    values: list[Literal["high", "potential", "low"]] = Field(default_factory=list)
+    min_tenure_days: Money | None = None
+    min_points: Money | None = None
+    min_points_expiring_30d: Money | None = None
+    min_basket_value: Money | None = None
+    min_recency_days: Money | None = None
+    max_recency_days: Money | None = None
+    min_churn: Share | None = None
+    max_spend_to_next_tier: Money | None = None
+    bought_category: str | None = None
+    min_baskets_365d: Money | None = None
+
+    def conditions(self) -> Conditions:
+        """The same as the other rooms know them."""
+        lists = {"tiers", "lifecycles", "values"}
+        values = self.model_dump(exclude=lists)
+        return Conditions(
+            tiers=tuple(self.tiers), lifecycles=tuple(self.lifecycles), values=tuple(self.values), **values
+        )
+
+
+class LimitsEntry(Written):
+    """How often."""
+
+    per_member: Annotated[int, Field(ge=1)] | None = None
+    per_days: Days = 30
+    cooldown_days: Annotated[float, Field(ge=0, le=3650)] = 0.0
+
+
+class EconomicsEntry(Written):
+    """Money of one acceptance."""
+
+    discount: Money = 0.0
+    points: Money = 0.0
+    cost: Money = 0.0
+    contact_cost: Money = 0.0
+    response: Share | None = None
+    effect_share: Share | None = None
+    retention: Share | None = None
+
+
+class Entry(Written):
+    """An offer, an action or a benefit."""
+
+    id: Id
+    type: str
+    name: Text
+    conditions: ConditionsEntry = ConditionsEntry()
+    limits: LimitsEntry = LimitsEntry()
+    economics: EconomicsEntry = EconomicsEntry()
+    starts: datetime | date | None = None
+    ends: datetime | date | None = None
+    placements: list[Id] = Field(default_factory=list)
+    channels: list[Literal["app", "web", "email", "sms", "push", "till", "call"]] = Field(default_factory=list)
+    category: str | None = None
+    entitlement: bool | None = None
+    lever: Annotated[float, Field(ge=0, le=10)] = 1.0
+    content: dict[str, str] = Field(default_factory=dict)
+    tags: list[str] = Field(default_factory=list)
+
+    def candidate(self, family: Family, zone: str) -> Candidate:
+        """The same as the other rooms know it; times are aware and in UTC."""
+        return Candidate(
+            id=self.id,
+            family=family,
+            type=self.type,
+            name=self.name,
+            conditions=self.conditions.conditions(),
+            limits=Limits(**self.limits.model_dump()),
+            economics=Economics(**self.economics.model_dump()),
+            starts=moment(self.starts, zone),
+            ends=moment(self.ends, zone),
+            placements=tuple(self.placements),
+            channels=tuple(self.channels),
+            category=self.category,
+            entitlement=self.type == "entitlement" if self.entitlement is None else self.entitlement,
+            lever=self.lever,
+            content=self.content,
+            tags=tuple(self.tags),
+        )
+
+
+def faults(entry: Entry, family: Family, zone: str, tiers: tuple[str, ...]) -> list[str]:
+    """What is wrong with an entry whose fields are each right: a sentence for each."""
+    found = _type_faults(entry, family) + _date_faults(entry, zone) + _range_faults(entry)
+    if tiers:
+        unknown = [tier for tier in entry.conditions.tiers if tier not in tiers]
+        found += [f'conditions.tiers names the unknown tier "{tier}"{did_you_mean(tier, tiers)}' for tier in unknown]
+    return found
+
+
+def _type_faults(entry: Entry, family: Family) -> list[str]:
+    if entry.type not in TYPES[family]:
+        return [f'type "{entry.type}" is unknown for {family}s{did_you_mean(entry.type, TYPES[family])}']
+    if entry.type == "do_nothing" and entry.id != "do_nothing":
+        return ['type "do_nothing" must have the id "do_nothing"; rename it']
+    if entry.id == "do_nothing" and entry.type != "do_nothing":
+        return ['the id "do_nothing" is kept for doing nothing; choose another']
+    sentence = _REWARDS[entry.type](entry.economics) if entry.type in _REWARDS else None
+    return [sentence] if sentence else []
+
+
+def _date_faults(entry: Entry, zone: str) -> list[str]:
+    starts, ends = moment(entry.starts, zone), moment(entry.ends, zone)
+    if starts is None or ends is None or starts < ends:
+        return []
+    if starts == ends:
+        return [f"ends {entry.ends} at the moment it starts; `ends` is the first moment it is over, write a later one"]
+    return [f"ends {entry.ends} before it starts {entry.starts}; swap them or correct the year"]
+
+
+def _range_faults(entry: Entry) -> list[str]:
+    low, high = entry.conditions.min_recency_days, entry.conditions.max_recency_days
+    if low is None or high is None or low <= high:
+        return []
+    return [
+        f"conditions.min_recency_days {low:g} is above max_recency_days {high:g}, so nobody could get it; swap them"
+    ]
+
+
+def _percent(money: EconomicsEntry) -> str | None:
+    if 0 < money.discount <= 1:
+        return None
+    return f"economics.discount {money.discount:g} must be a share above 0 and at most 1; write 0.10 for ten percent"
+
+
+def _amount(money: EconomicsEntry) -> str | None:
+    return None if money.discount > 0 else "economics.discount 0 gives nothing off; write the amount of money"
+
+
+def _multiplier(money: EconomicsEntry) -> str | None:
+    return (
+        None if money.points > 1 else f"economics.points {money.points:g} must be a factor above 1; write 2 for double"
+    )
+
+
+def _fixed(money: EconomicsEntry) -> str | None:
+    return None if money.points > 0 else "economics.points 0 gives no points; write how many"
+
+
+def _given(money: EconomicsEntry) -> str | None:
+    return None if money.cost > 0 else "economics.cost 0 cannot be right for something we pay; write what one costs us"
+
+
+_REWARDS: dict[str, Callable[[EconomicsEntry], str | None]] = {
+    "discount_percent": _percent,
+    "discount_amount": _amount,
+    "points_multiplier": _multiplier,
+    "points_fixed": _fixed,
+    "points_bonus": _fixed,
+    "gift": _given,
+    "free_shipping": _given,
+}
