@@ -1,0 +1,84 @@
+"""The form of every model whose score is a product of a member's and a product's vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.learned.faults import LearnedError, finite, shaped
+from features.learned.member import MemberHistory, Scores
+
+DAY = 86_400.0
+
+
+def confidence(
+    counts: NDArray[np.float32], last_at: NDArray[np.float64], at: float, alpha: float, half_life_days: float
+) -> NDArray[np.float64]:
+    """How much surer than of an unseen product we are of one bought `counts` times: α·ln(1+count)·2^(−age/half-life).
+
+    It is `c − 1` of Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
+    """
+    ages = np.maximum(at - last_at, 0.0) / DAY
+    return alpha * np.log1p(counts.astype(np.float64)) * np.exp2(-ages / half_life_days)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factors:
+    """Product vectors and biases. The member's vector is a feature like any other: it is read from the online store.
+
+    A member with neither a vector nor purchases is scored by popularity.
+    """
+
+    product_ids: NDArray[np.str_]
+    """(n_products,)"""
+    vectors: NDArray[np.float32]
+    """(n_products, k)"""
+    biases: NDArray[np.float32]
+    """(n_products,)"""
+    popularity: NDArray[np.float32]
+    """(n_products,)"""
+    gram: NDArray[np.float64]
+    """(k, k): VᵀV + λI of least squares, or (0, 0) where a member's vector has no closed form."""
+    alpha: float = 1.0
+    half_life_days: float = np.inf
+
+    def __post_init__(self) -> None:
+        n, k = len(self.product_ids), self.vectors.shape[-1]
+        shaped("factors", "vectors", self.vectors, (n, k))
+        shaped("factors", "biases", self.biases, (n,))
+        shaped("factors", "popularity", self.popularity, (n,))
+        shaped("factors", "gram", self.gram, (k, k) if self.gram.size else (0, 0))
+        for name in ("vectors", "biases", "popularity", "gram"):
+            finite("factors", name, getattr(self, name))
+        if not (self.half_life_days > 0 and self.alpha > 0):
+            raise LearnedError("factors: alpha and half_life_days must be above 0; train the model again")
+
+    def fold_in(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:
+        """The vector least squares gives to these purchases, (k,); None without purchases or without a closed form."""
+        if not (self.gram.size and member.product_index.size):
+            return None
+        bought = self.vectors[member.product_index].astype(np.float64)
+        weight = confidence(member.count, member.last_at, at, self.alpha, self.half_life_days)
+        normal = self.gram + (bought.T * weight) @ bought
+        return np.linalg.solve(normal, bought.T @ (weight + 1.0)).astype(np.float32)
+
+    def vector(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:
+        """The stored vector if there is one and nothing was bought since; else one folded in; else what is stored."""
+        if member.vector is not None and not (self.gram.size and member.outlived()):
+            return member.vector
+        folded = self.fold_in(member, at)
+        return member.vector if folded is None else folded
+
+    def score(self, member: MemberHistory, at: float) -> Scores:
+        """Vector times vector plus bias, (n_products,)."""
+        vector = self.vector(member, at)
+        if vector is None:
+            return self.popularity
+        if vector.shape != (self.vectors.shape[1],):
+            raise LearnedError(
+                f"factors: the member's vector has {vector.size} numbers, the products' have {self.vectors.shape[1]}; "
+                "the stored vector belongs to another model version"
+            )
+        return self.vectors @ vector + self.biases

@@ -1,0 +1,125 @@
+"""Learned arrays on disk: one npz without pickle, and a JSON that names the form and the hash of the npz."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.learned.counts import Counts
+from features.learned.factors import Factors
+from features.learned.faults import LearnedError
+from features.learned.item_item import ItemItem
+from features.learned.popularity import Popularity
+from features.learned.trees import Trees
+
+ProductForm = Popularity | Factors | ItemItem | Counts
+"""Whatever scores all products for one member."""
+Form = ProductForm | Trees
+
+FORMS: dict[str, type[Form]] = {
+    "popularity": Popularity,
+    "factors": Factors,
+    "item_item": ItemItem,
+    "counts": Counts,
+    "trees": Trees,
+}
+ARRAYS, DESCRIPTION = "arrays.npz", "form.json"
+_LAYOUT = 1
+
+
+def form_name(form: Form) -> str:
+    """The name under which a form is stored."""
+    return next(name for name, kind in FORMS.items() if type(form) is kind)
+
+
+def to_arrays(form: Form) -> dict[str, NDArray[Any]]:
+    """Everything a form consists of; single numbers become arrays of no dimension."""
+    return {field.name: np.asarray(getattr(form, field.name)) for field in fields(form)}
+
+
+def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> Form:
+    """The form with this name from its arrays; raises `LearnedError` if any is missing, of another type or unknown."""
+    if name not in FORMS:
+        raise LearnedError(f"form {name!r} is unknown; this version reads {', '.join(FORMS)}")
+    kind = FORMS[name]
+    wanted = {field.name: str(field.type) for field in fields(kind)}
+    if set(wanted) != set(arrays):
+        odd = ", ".join(sorted(set(wanted) ^ set(arrays)))
+        raise LearnedError(f"{name}: arrays missing or unknown: {odd}; export the model again")
+    return kind(**{field: _typed(name, field, wanted[field], arrays[field]) for field in wanted})
+
+
+def _typed(form: str, field: str, wanted: str, array: NDArray[Any]) -> Any:
+    """`array` as the field's annotation says, a plain float where it says so."""
+    if wanted == "float":
+        return float(array)
+    dtype = wanted.removeprefix("NDArray[np.").removesuffix("]").rstrip("_").replace("str", "str_")
+    if not np.issubdtype(array.dtype, np.dtype(getattr(np, dtype)).type):
+        raise LearnedError(f"{form}: {field} is {array.dtype}, not {dtype}; export the model again")
+    array.setflags(write=False)
+    return array
+
+
+def save(form: Form, folder: Path) -> dict[str, str]:
+    """Write a form; the JSON comes last, so a folder that has one is whole.
+
+    Returns:
+        File name → SHA-256 of its bytes. The same form gives the same bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **to_arrays(form))  # type: ignore[arg-type, unused-ignore]
+    content = buffer.getvalue()
+    description = {"form": form_name(form), "layout": _LAYOUT, "sha256": {ARRAYS: _sha256(content)}}
+    text = json.dumps(description, indent=1, sort_keys=True).encode()
+    _write(folder / ARRAYS, content)
+    _write(folder / DESCRIPTION, text)
+    return {ARRAYS: _sha256(content), DESCRIPTION: _sha256(text)}
+
+
+def load(folder: Path) -> Form:
+    """Read a form back after its hash was checked; raises `LearnedError` that names the file at fault."""
+    description = _description(folder / DESCRIPTION)
+    try:
+        content = (folder / ARRAYS).read_bytes()
+    except OSError as error:
+        raise LearnedError(f"{folder / ARRAYS}: cannot be read ({error.strerror}); export the model again") from error
+    if _sha256(content) != description["sha256"][ARRAYS]:
+        raise LearnedError(f"{folder / ARRAYS}: not the file that was saved (SHA-256 differs); export the model again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return from_arrays(description["form"], {name: archive[name] for name in archive.files})
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        if found["layout"] != _LAYOUT:
+            raise LearnedError(f"{path}: layout {found['layout']} is unknown; this version reads {_LAYOUT}")
+        return {"form": str(found["form"]), "sha256": {ARRAYS: str(found["sha256"][ARRAYS])}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, LearnedError):
+            raise
+        raise LearnedError(f"{path}: missing or damaged ({error}); export the model again") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader finds the old one or the new one, never half of it."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
