@@ -1,0 +1,222 @@
+"""The journal: every event that was acknowledged and every decision that left, in one SQLite file.
+
+Several processes may use one journal (the service, an outbound campaign); each has one writing thread. Reading happens
+on the caller's thread, through a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+import orjson
+
+from serving.journal_rows import (
+    REQUEST_LIFE_US,
+    Counts,
+    DecisionRow,
+    EventRow,
+    Kept,
+    RequestRow,
+    VoidRow,
+)
+from serving.snapshot import Contact
+from serving.tickets import JournalError, LateError, Ticket
+from serving.writer import Writer
+
+__all__ = [
+    "Counts",
+    "DecisionRow",
+    "EventRow",
+    "Journal",
+    "JournalError",
+    "Kept",
+    "LateError",
+    "RequestRow",
+    "StoredDecision",
+    "StoredEvent",
+    "Ticket",
+    "VoidRow",
+]
+
+OLDEST_SAFE_SQLITE = (3, 51, 3)
+"""Before this, two connections that write and checkpoint at the same instant could corrupt the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it lies in the journal; `seq` grows in the order of acceptance."""
+
+    seq: int
+    event_id: str
+    member_id: str
+    received_at: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """A decision as it lies in the journal."""
+
+    seq: int
+    decision_id: str
+    member_id: str
+    family: str
+    at: int
+    learnable: bool
+    payload: bytes
+
+
+_DECISION = "seq, decision_id, member_id, family, at, learnable, payload"
+_EVENT = "seq, event_id, member_id, received_at, payload"
+
+
+class Journal:
+    """Open the journal at `path`, making it if there is none.
+
+    Raises:
+        JournalError: the file is no journal, is damaged, or SQLite is older than is safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+        if version < OLDEST_SAFE_SQLITE:
+            raise JournalError(f"SQLite {apsw.sqlite_lib_version()} can corrupt the journal; install apsw >= 3.51.3")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._writer = Writer(path)
+        self._local = threading.local()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether rows are still acknowledged."""
+        return self._writer.broken is None
+
+    @property
+    def waiting(self) -> int:
+        """How many works wait for their commit."""
+        return self._writer.waiting
+
+    @property
+    def sync_seconds(self) -> Sequence[float]:
+        """How long the last syncs took."""
+        return tuple(self._writer.sync_seconds)
+
+    def close(self) -> None:
+        """Write, sync and stop. What is handed in afterwards is refused."""
+        self._writer.close()
+
+    def submit_events(self, rows: Sequence[EventRow], loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
+        """Hand in events; the ticket settles to `Counts` once they are on disk."""
+        return self._put(Ticket(tuple(rows), durable=True, loop=loop))
+
+    def submit_decisions(self, rows: Sequence[DecisionRow], loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
+        """Hand in decisions; the ticket settles to a tuple of `Kept` once they outlive this process."""
+        return self._put(Ticket(tuple(rows), durable=False, loop=loop))
+
+    def submit_request(self, row: RequestRow, loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
+        """Hand in a request that was answered with a decision that stood; the ticket settles to `Kept`."""
+        return self._put(Ticket(row, durable=False, loop=loop))
+
+    def void(self, decision_id: str) -> None:
+        """Take back a decision whose caller got another answer. Nobody waits for it."""
+        self._put(Ticket(VoidRow(decision_id), durable=False))
+
+    def _put(self, ticket: Ticket) -> Ticket:
+        self._writer.put(ticket)
+        return ticket
+
+    def append_events(self, rows: Sequence[EventRow], timeout: float = 30.0) -> Counts:
+        """Write events and wait until they are on disk."""
+        return cast(Counts, self.submit_events(rows).wait(timeout))
+
+    def append_decisions(self, rows: Sequence[DecisionRow], timeout: float = 30.0) -> tuple[Kept, ...]:
+        """Write decisions and wait until they outlive this process."""
+        return cast(tuple[Kept, ...], self.submit_decisions(rows).wait(timeout))
+
+    def find_request(self, request_id: str, at: int) -> tuple[bytes, str] | None:
+        """The body's hash and the decision of a request made within 24 hours before `at` (microseconds)."""
+        row = self._first("select body_hash, decision_id, at from requests where request_id = ?", (request_id,))
+        return (row[0], row[1]) if row and at - row[2] <= REQUEST_LIFE_US else None
+
+    def find_period(self, period_key: str) -> StoredDecision | None:
+        """The first decision of this period, if it was made."""
+        return self._decision("period_key = ?", period_key)
+
+    def find_decision(self, decision_id: str) -> StoredDecision | None:
+        """The decision with this id."""
+        return self._decision("decision_id = ?", decision_id)
+
+    def _decision(self, where: str, value: str) -> StoredDecision | None:
+        row = self._first(f"select {_DECISION} from decisions where {where}", (value,))
+        return _stored(row) if row else None
+
+    def contacts(self, member_id: str, since: int) -> tuple[Contact, ...]:
+        """Offers and actions decided for the member since then (microseconds), oldest first."""
+        rows = self._all(
+            "select at, candidate_id, candidate_type, family, channel from contacts where member_id = ? and at >= ?"
+            " order by at",
+            (member_id, since),
+        )
+        return tuple(Contact(row[0] / 1e6, row[1], row[2], row[3], row[4]) for row in rows)
+
+    def exposures(self, member_id: str) -> dict[str, str]:
+        """Experiment → the variant the member was first exposed to."""
+        return dict(self._all("select experiment, variant from exposures where member_id = ?", (member_id,)))
+
+    def read_events(self, after_seq: int = 0, limit: int = 1000) -> list[StoredEvent]:
+        """Events accepted after `after_seq`, in order."""
+        rows = self._all(f"select {_EVENT} from events where seq > ? order by seq limit ?", (after_seq, limit))
+        return [StoredEvent(*row) for row in rows]
+
+    def events_of(self, member_ids: Iterable[str], after_seq: int = 0) -> list[StoredEvent]:
+        """All events of these members accepted after `after_seq`, in order."""
+        rows = self._all(
+            f"select {_EVENT} from events where member_id in (select value from json_each(?)) and seq > ? order by seq",
+            (orjson.dumps(list(member_ids)).decode(), after_seq),
+        )
+        return [StoredEvent(*row) for row in rows]
+
+    def read_decisions(self, after_seq: int = 0, limit: int = 1000) -> list[StoredDecision]:
+        """Decisions made after `after_seq`, in order."""
+        sql = f"select {_DECISION} from decisions where seq > ? order by seq limit ?"
+        return [_stored(row) for row in self._all(sql, (after_seq, limit))]
+
+    def decisions_of(self, member_id: str, since: int = 0) -> list[StoredDecision]:
+        """The member's decisions since then (microseconds), oldest first."""
+        sql = f"select {_DECISION} from decisions where member_id = ? and at >= ? order by at, seq"
+        return [_stored(row) for row in self._all(sql, (member_id, since))]
+
+    def last_seq(self, table: str = "events") -> int:
+        """The highest `seq` of `events` or `decisions`, 0 if there is none."""
+        row = self._first("select max(seq) from decisions" if table == "decisions" else "select max(seq) from events")
+        return int(row[0] or 0) if row else 0
+
+    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return list(self._reader().execute(sql, values))
+        except apsw.Error as error:
+            raise JournalError(f"the journal could not be read: {error}") from error
+
+    def _first(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        try:
+            return self._reader().execute(sql, values).fetchone()
+        except apsw.Error as error:
+            raise JournalError(f"the journal could not be read: {error}") from error
+
+    def _reader(self) -> apsw.Connection:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(5)
+            self._local.connection = connection
+        return connection
+
+
+def _stored(row: Any) -> StoredDecision:
+    return StoredDecision(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6])

@@ -1,0 +1,227 @@
+"""The one thread of a process that writes to the journal: group commit, then one sync for everybody who waits for it.
+
+Committing and syncing are two steps. A commit puts rows into the write-ahead log through the kernel, where they outlive
+the process; a decision needs no more before its answer leaves. An event waits for the sync that follows its commit, and
+one sync serves all events committed before it began. So a slow disk makes events slow and leaves decisions alone.
+Between processes the kernel's file lock decides whose turn it is: SQLite's own busy handler starves writers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import apsw
+
+from serving.journal_rows import SCHEMA, commit
+from serving.tickets import JournalError, Ticket, settle
+
+GROUP = 256
+"""At most this many works go into one commit."""
+SYNC_EVERY = 0.25
+"""Seconds within which a committed decision is synced."""
+CHECKPOINT_PAGES = 2_000
+"""So many new pages (4 KiB) in the log are worth copying into the file."""
+RESTART_PAGES = 16_000
+"""A log of this length is cut: the writer waits once for the copying, and begins it anew."""
+
+
+class Writer:
+    """Owns the writing connection, its thread and the syncing thread of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._connection = _open(path, self._lock)
+        self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        self._waiting: list[Ticket] = []
+        self._dirty = threading.Condition()
+        self._unsynced = False
+        self._stopping = False
+        self._pages = 0
+        self._copied = 0
+        self._restart_log = False
+        self._connection.set_wal_hook(self._count_pages)
+        self.broken: str | None = None
+        self.sync_seconds: list[float] = []
+        self._thread = threading.Thread(target=self._write_loop, name="journal-writer", daemon=True)
+        self._syncer = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
+        self._thread.start()
+        self._syncer.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many works have not been committed yet."""
+        return self._queue.qsize()
+
+    def put(self, ticket: Ticket) -> None:
+        """Hand over a work; its ticket is settled by and by.
+
+        Raises:
+            JournalError: the journal is closed, or stopped acknowledging because the disk failed.
+        """
+        if self.broken:
+            raise JournalError(self.broken)
+        self._queue.put(ticket)
+
+    def close(self) -> None:
+        """Write and sync what waits, then stop."""
+        if self._stopping:
+            return
+        self._queue.put(None)
+        self._thread.join()
+        with self._dirty:
+            self._stopping = True
+            self._dirty.notify()
+        self._syncer.join()
+        self.broken = self.broken or "the journal is closed"
+        self._connection.close()
+        os.close(self._wal)
+        os.close(self._lock)
+
+    def _write_loop(self) -> None:
+        open_for_work = True
+        while open_for_work:
+            first = self._queue.get()
+            group = [first] if first else []
+            open_for_work = first is not None and self._gather(group)
+            group = [ticket for ticket in group if not ticket.abandoned]
+            if group:
+                self._write(group)
+
+    def _gather(self, group: list[Ticket]) -> bool:
+        while len(group) < GROUP:
+            try:
+                ticket = self._queue.get_nowait()
+            except Empty:
+                return True
+            if ticket is None:
+                return False
+            group.append(ticket)
+        return True
+
+    def _write(self, group: Sequence[Ticket]) -> None:
+        try:
+            with _Turn(self._lock):
+                outcomes = commit(self._connection, [ticket.work for ticket in group])
+        except apsw.ConstraintError as error:
+            if len(group) == 1:
+                return settle(group, JournalError(f"the journal refused a row: {error}"))
+            for ticket in group:
+                self._write([ticket])
+            return None
+        except (apsw.Error, OSError) as error:
+            return settle(group, JournalError(f"the journal could not write: {error}; is the disk full or gone?"))
+        for ticket, outcome in zip(group, outcomes, strict=True):
+            ticket.outcome = outcome
+        self._after_commit(group)
+        return None
+
+    def _after_commit(self, group: Sequence[Ticket]) -> None:
+        with self._dirty:
+            self._unsynced = True
+            durable = [ticket for ticket in group if ticket.durable]
+            if durable:
+                self._waiting.extend(durable)
+                self._dirty.notify()
+        settle([ticket for ticket in group if not ticket.durable], None)
+        if self._restart_log:
+            self._restart_log = False
+            self._checkpoint(self._connection, apsw.SQLITE_CHECKPOINT_RESTART)
+
+    def _sync_loop(self) -> None:
+        checkpointer = apsw.Connection(str(self._path))
+        checkpointer.pragma("journal_mode")  # a connection that never read does not know that there is a log
+        due = time.monotonic() + SYNC_EVERY
+        while True:
+            with self._dirty:
+                while not (self._waiting or self._stopping or (self._unsynced and time.monotonic() >= due)):
+                    self._dirty.wait(SYNC_EVERY)
+                waiting, self._waiting = self._waiting, []
+                unsynced, self._unsynced = self._unsynced, False
+                stopping = self._stopping
+            if unsynced or waiting:
+                self._sync(waiting)
+                due = time.monotonic() + SYNC_EVERY
+                self._shorten(checkpointer)
+            if stopping:
+                checkpointer.close()
+                return
+
+    def _sync(self, waiting: Sequence[Ticket]) -> None:
+        began = time.perf_counter()
+        try:
+            os.fdatasync(self._wal)
+        except OSError as error:
+            # After a failed sync the kernel may have thrown the pages away: nothing more can be promised.
+            self.broken = f"the disk failed to sync ({error}); nothing is acknowledged until the service starts again"
+            return settle(waiting, JournalError(self.broken))
+        self.sync_seconds.append(time.perf_counter() - began)
+        del self.sync_seconds[:-1000]
+        return settle(waiting, None)
+
+    def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._pages:
+            self._copied = 0
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def _shorten(self, connection: apsw.Connection) -> None:
+        if self._pages - self._copied < CHECKPOINT_PAGES:
+            return
+        self._copied = self._checkpoint(connection, apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._restart_log = self._pages > RESTART_PAGES
+
+    def _checkpoint(self, connection: apsw.Connection, mode: int) -> int:
+        try:
+            _, copied = connection.wal_checkpoint(mode=mode)
+        except apsw.Error:
+            return self._copied  # busy with a reader or another process: the next one will do it
+        return int(copied)
+
+
+class _Turn:
+    """The kernel's lock on the journal, held for one commit."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+def _open(path: Path, lock: int) -> apsw.Connection:
+    try:
+        with _Turn(lock):
+            connection = apsw.Connection(str(path))
+            connection.set_busy_timeout(5000)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.execute(SCHEMA)
+            connection.pragma("user_version", 1)
+            connection.pragma("synchronous", "normal")
+            connection.pragma("journal_size_limit", RESTART_PAGES * 4096)
+            connection.wal_autocheckpoint(0)
+    except apsw.Error as error:
+        raise JournalError(f"{path.name}: {error}; restore it from a backup or move it away to start anew") from error
+    _sync_folder(path.parent)
+    return connection
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
