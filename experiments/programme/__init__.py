@@ -1,0 +1,1 @@
+"""The parts of the simulated programme: assortment, people, seasons, habits, baskets, points, offers."""
