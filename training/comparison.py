@@ -1,7 +1,7 @@
 """Is one model better than another on the same members? Differences with bootstrap intervals over members.
 
-Both models are read on the same resamples (Efron & Tibshirani 1993, ch. 13, percentile interval), so what makes a member
-easy or hard for both cancels out.
+Both models are read on the same resamples (Efron & Tibshirani 1993, ch. 13, percentile interval), so what makes a
+member easy or hard for both cancels out.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ def cuts(at: datetime, begins: datetime, horizon_days: int, count: int, every_da
     """Cut-offs for a model that stands at `at`: every label window is closed by then.
 
     `calibrate` is one horizon before `at`, the youngest of `learn` one horizon before that, the others every
-    `every_days` earlier, at most `count`. So no label that trees learn from overlaps the windows they are calibrated on.
+    `every_days` earlier, at most `count`. No label that trees learn from
+    overlaps the window they are calibrated on.
 
     Raises:
         HistoryTooShortError: there is no room for even one cut-off to learn at.

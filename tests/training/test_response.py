@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from training import response
+from training.response import ResponseConfig
+
+END = datetime(2026, 6, 1, tzinfo=UTC)
+CONFIG = ResponseConfig(window_days=28, enough=50)
+
+
+def stamp(value: object) -> pd.Series:
+    return pd.to_datetime(pd.Series(value), utc=True).astype("datetime64[us, UTC]")
+
+
+def written(tables: Path, **frames: pd.DataFrame) -> Path:
+    tables.mkdir(exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_parquet(tables / f"{name}.parquet", index=False)
+    return tables
+
+
+def decision(
+    number: int, member: str, at: datetime, chosen: str, propensities: Mapping[str, float], **other: object
+) -> dict[str, object]:
+    row: dict[str, object] = {
+        "decision_id": f"d{number}",
+        "member_id": member,
+        "family": "offer",
+        "placement": "home",
+        "rank": 1,
+        "candidate_id": chosen,
+        "candidate_type": {"ten": "discount_percent", "five": "discount_percent", "hello": "gift"}.get(chosen, chosen),
+        "probability": propensities[chosen],
+        "propensities": json.dumps(propensities),
+        "learnable": True,
+        "occurred_at": at,
+        "known_at": at,
+    }
+    return row | other
+
+
+def purchase(member: str, at: datetime, quantity: float = 1.0) -> dict[str, object]:
+    return {"member_id": member, "quantity": quantity, "occurred_at": at, "known_at": at}
+
+
+def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    made = pd.DataFrame(rows)
+    for column in ("occurred_at", "known_at"):
+        made[column] = stamp(made[column])
+    return made
+
+
+def test_weights_undo_that_keen_members_were_treated_more_often(tmp_path: Path) -> None:
+    """Two keen members buy twice treated, once untreated; two others once and never. Worked out by hand: +1 basket."""
+    at = END - timedelta(days=60)
+    keen, slow = {"ten": 0.75, "do_nothing": 0.25}, {"ten": 0.25, "do_nothing": 0.75}
+    choices = [("k", keen, "ten", 2)] * 3 + [("k", keen, "do_nothing", 1)]
+    choices += [("s", slow, "ten", 1)] + [("s", slow, "do_nothing", 0)] * 3
+    decisions, purchases = [], []
+    for number, (kind, chances, chosen, baskets) in enumerate(choices):
+        member = f"{kind}{number}"
+        decisions.append(decision(number, member, at, chosen, chances))
+        purchases += [purchase(member, at + timedelta(days=1 + i)) for i in range(baskets)]
+    tables = written(tmp_path / "tables", decisions=frame(decisions), purchases=frame(purchases))
+    (found,) = response.estimate(tables, END, CONFIG)
+    assert (found.type, found.n, found.nothing, found.members) == ("discount_percent", 4, 4, 8)
+    assert found.effect == pytest.approx(1.0)
+    naive = (3 * 2 + 1) / 4 - (1 + 0) / 4
+    assert naive == pytest.approx(1.5)
+    assert found.low < 1.0 < found.high
+
+
+def test_planted_effects_lie_inside_their_intervals(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    planted = {"discount_percent": 0.30, "gift": 0.0}
+    decisions, purchases, events = [], [], []
+    for number in range(4000):
+        member, keen = f"m{number % 2000}", bool(rng.random() < 0.5)
+        at = END - timedelta(days=70 if number < 2000 else 35)
+        chances = (
+            {"ten": 0.4, "five": 0.2, "hello": 0.2, "do_nothing": 0.2}
+            if keen
+            else {"ten": 0.1, "five": 0.1, "hello": 0.3, "do_nothing": 0.5}
+        )
+        chosen = str(rng.choice(list(chances), p=list(chances.values())))
+        row = decision(number, member, at, chosen, chances)
+        decisions.append(row)
+        mean = (0.9 if keen else 0.2) + planted.get(str(row["candidate_type"]), 0.0)
+        purchases += [
+            purchase(member, at + timedelta(days=float(rng.uniform(0.1, 27)))) for _ in range(rng.poisson(mean))
+        ]
+        if chosen == "ten" and rng.random() < 0.5:
+            events.append({"member_id": member, "offer_id": "ten", "type": "redeem", "at": at + timedelta(days=2)})
+    answered = pd.DataFrame(events).rename(columns={"at": "occurred_at"})
+    answered = frame(
+        answered.assign(
+            known_at=answered["occurred_at"],
+            event_id=[f"e{i}" for i in range(len(answered))],
+            offer_type="discount_percent",
+            decision_id=None,
+            probability=np.nan,
+        ).to_dict("records")
+    )
+    tables = written(tmp_path / "tables", decisions=frame(decisions), purchases=frame(purchases), offer_events=answered)
+    found = {one.type: one for one in response.estimate(tables, END, CONFIG)}
+    for kind, effect in planted.items():
+        assert found[kind].low < effect < found[kind].high, found[kind]
+        assert found[kind].high - found[kind].low < 0.35
+    assert found["discount_percent"].low > 0
+    assert 0.2 < found["discount_percent"].response < 0.4
+    assert found["gift"].response == 0.0
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(11)
+    covered = 0
+    for _ in range(300):
+        member = np.repeat(np.arange(150), 3)
+        keen = np.repeat(rng.random(150) < 0.5, 3)
+        p = np.where(keen, 0.7, 0.3)
+        chosen = (rng.random(450) < p).astype(np.int64)
+        baskets = rng.poisson(np.repeat(rng.gamma(2.0, 0.3, 150), 3) + 0.5 * keen + 0.25 * chosen).astype(float)
+        units = response.Units(
+            member, chosen, np.column_stack([1 - p, p]), np.zeros(450), baskets, ("do_nothing", "gift")
+        )
+        (one,) = response.effects(units)
+        covered += one.low < 0.25 < one.high
+    assert 0.91 <= covered / 300 <= 0.985
+
+
+def test_what_comes_later_inside_the_window_does_not_count_twice(tmp_path: Path) -> None:
+    at = END - timedelta(days=90)
+    half = {"ten": 0.5, "do_nothing": 0.5}
+    decisions = [
+        decision(1, "a", at, "ten", half),
+        decision(2, "a", at + timedelta(days=27), "do_nothing", half),
+        decision(3, "a", at + timedelta(days=28), "ten", half),
+        decision(4, "b", at, "do_nothing", half),
+        decision(5, "b", END - timedelta(days=27), "ten", half),
+        decision(6, "c", at, "ten", half, learnable=False),
+        decision(7, "d", at, "ten", half, rank=2),
+        decision(8, "e", at, "ten", half, family="product"),
+    ]
+    tables = written(tmp_path / "tables", decisions=frame(decisions), purchases=frame([purchase("a", at)]))
+    (found,) = response.estimate(tables, END, CONFIG)
+    assert (found.n, found.nothing) == (2, 1)
+
+
+def test_who_could_not_have_got_it_is_not_compared(tmp_path: Path) -> None:
+    at = END - timedelta(days=60)
+    decisions = [
+        decision(1, "a", at, "ten", {"ten": 0.5, "do_nothing": 0.5}),
+        decision(2, "b", at, "do_nothing", {"ten": 0.5, "do_nothing": 0.5}),
+        decision(3, "c", at, "do_nothing", {"do_nothing": 1.0}),
+        decision(4, "d", at, "ten", {"ten": 1.0}),
+    ]
+    purchases = [purchase(member, at + timedelta(days=1)) for member in "acd"]
+    tables = written(tmp_path / "tables", decisions=frame(decisions), purchases=frame(purchases))
+    (found,) = response.estimate(tables, END, CONFIG)
+    assert (found.n, found.nothing, found.effect) == (1, 1, 1.0)
+
+
+def test_a_stretch_drawn_by_lot_before_the_journal_counts_too(tmp_path: Path) -> None:
+    at = END - timedelta(days=60)
+    rows = [
+        {"event_id": f"e{i}", "member_id": f"m{i}", "offer_id": offer, "offer_type": kind, "type": "sent",
+         "decision_id": None, "probability": p, "occurred_at": at, "known_at": at}
+        for i, (offer, kind, p) in enumerate(
+            [("ten", "discount_percent", 0.5), ("do_nothing", "do_nothing", 0.5), ("x", "gift", None)]
+        )
+    ]  # fmt: skip
+    bought = [purchase("m0", at + timedelta(days=3)), purchase("m1", at + timedelta(days=3), quantity=-1.0)]
+    tables = written(tmp_path / "tables", offer_events=frame(rows), purchases=frame(bought))
+    (found,) = response.estimate(tables, END, CONFIG)
+    assert (found.type, found.n, found.nothing, found.effect) == ("discount_percent", 1, 1, 1.0)
+
+
+def test_a_history_without_lots_says_nothing(tmp_path: Path) -> None:
+    tables = written(tmp_path / "tables", purchases=frame([purchase("a", END)]))
+    assert response.estimate(tables, END, CONFIG) == ()
+
+
+def test_what_rests_on_too_little_is_not_exported(tmp_path: Path) -> None:
+    thin = response.Estimate("gift", 0.1, 0.2, 0.1, 0.3, n=49, nothing=500, members=100)
+    thick = response.Estimate("win_back", 0.1, 0.2, 0.1, 0.3, n=50, nothing=50, members=100)
+    response.save(response.exported((thin, thick), CONFIG), tmp_path)
+    assert json.loads((tmp_path / "response.json").read_text()) == {
+        "win_back": {"response": 0.1, "effect": 0.2, "effect_interval": [0.1, 0.3], "n": 50}
+    }
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(ValidationError, match="window_day"):
+        TypeAdapter(ResponseConfig).validate_python({"window_day": 7})
