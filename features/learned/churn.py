@@ -37,9 +37,7 @@ class Churn:
         if not len(self.raw) or (np.diff(self.raw) <= 0).any() or (np.diff(self.chance) < 0).any():
             raise LearnedError("churn: the calibration curve does not rise; train the model again")
         if self.chance[0] <= 0 or self.chance[-1] >= 1:
-            raise LearnedError(
-                "churn: a calibrated probability of 0 or 1 is certainty nobody has; train it again"
-            )
+            raise LearnedError("churn: a calibrated probability of 0 or 1 is certainty nobody has; train it again")
 
     @property
     def feature_names(self) -> tuple[str, ...]:

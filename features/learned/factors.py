@@ -41,6 +41,9 @@ class Factors:
     """(n_products,)"""
     gram: NDArray[np.float64]
     """(k, k): VᵀV + λI of least squares, or (0, 0) where a member's vector has no closed form."""
+    bridge: NDArray[np.float64]
+    """(k + 1, k): from the mean vector of what was bought, and 1, to the member's vector, where `gram` is not given and
+    no vector is stored; or (0, 0)."""
     alpha: float = 1.0
     half_life_days: float = np.inf
 
@@ -50,22 +53,30 @@ class Factors:
         shaped("factors", "biases", self.biases, (n,))
         shaped("factors", "popularity", self.popularity, (n,))
         shaped("factors", "gram", self.gram, (k, k) if self.gram.size else (0, 0))
-        for name in ("vectors", "biases", "popularity", "gram"):
+        shaped("factors", "bridge", self.bridge, (k + 1, k) if self.bridge.size else (0, 0))
+        for name in ("vectors", "biases", "popularity", "gram", "bridge"):
             finite("factors", name, getattr(self, name))
         if not (self.half_life_days > 0 and self.alpha > 0):
             raise LearnedError("factors: alpha and half_life_days must be above 0; train the model again")
 
     def fold_in(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:
-        """The vector least squares gives to these purchases, (k,); None without purchases or without a closed form."""
-        if not (self.gram.size and member.product_index.size):
+        """The vector that these purchases alone speak for, (k,): by least squares, else over the bridge.
+
+        None without purchases, or where the form has neither.
+        """
+        if not (member.product_index.size and (self.gram.size or self.bridge.size)):
             return None
         bought = self.vectors[member.product_index].astype(np.float64)
         weight = confidence(member.count, member.last_at, at, self.alpha, self.half_life_days)
+        if not self.gram.size:
+            mean = weight @ bought / max(weight.sum(), 1e-300)
+            bridged: NDArray[np.float64] = mean @ self.bridge[:-1] + self.bridge[-1]
+            return bridged.astype(np.float32)
         normal = self.gram + (bought.T * weight) @ bought
         return np.linalg.solve(normal, bought.T @ (weight + 1.0)).astype(np.float32)
 
     def vector(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:
-        """The stored vector if there is one and nothing was bought since; else one folded in; else what is stored."""
+        """The stored vector, unless something was bought since and least squares can say anew; else one folded in."""
         if member.vector is not None and not (self.gram.size and member.outlived()):
             return member.vector
         folded = self.fold_in(member, at)

@@ -54,6 +54,7 @@ def _factors(**changes: Any) -> Factors:
         "biases": np.array([0.0, 0.1, 0.0, -0.1], np.float32),
         "popularity": np.array([0.4, 0.3, 0.2, 0.1], np.float32),
         "gram": gram,
+        "bridge": np.empty((0, 0)),
     }
     return Factors(IDS, **{**parts, **changes})
 

@@ -1,0 +1,198 @@
+"""Purchases known at a moment → who bought what, how often and when last, as matrices with their ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from features.learned import MemberHistory
+
+_KEPT = """
+with sales as (select * from known where quantity > 0),
+tied as (
+    select r.reverses as purchase_id, sum(r.quantity) as units
+    from known r semi join sales s on r.reverses = s.purchase_id where r.quantity < 0 group by r.reverses
+),
+flows as (
+    -- a return that names its sale is taken off that sale; any other stands for itself
+    select s.member_id, s.product_id, s.purchase_id, s.basket_id, s.occurred_at,
+        greatest(s.quantity + coalesce(t.units, 0), 0) as bought, 0 as returned
+    from sales s left join tied t using (purchase_id)
+    union all
+    select r.member_id, r.product_id, r.purchase_id, r.basket_id, r.occurred_at, 0, -r.quantity
+    from known r anti join sales s on r.reverses = s.purchase_id where r.quantity < 0
+),
+walked as (
+    select *, sum(returned - bought) over newest as level from flows
+    window newest as (partition by member_id, product_id
+        order by occurred_at desc, returned desc, purchase_id desc rows unbounded preceding)
+),
+owing as (
+    -- walking back in time, returns add to what is owed and sales pay it off: level − its lowest value so far, or 0
+    select *, level - least(0, min(level) over newest) as owed from walked
+    window newest as (partition by member_id, product_id
+        order by occurred_at desc, returned desc, purchase_id desc rows unbounded preceding)
+),
+kept as (
+    select member_id, product_id, basket_id, occurred_at from owing
+    qualify bought > coalesce(lag(owed) over (partition by member_id, product_id
+        order by occurred_at desc, returned desc, purchase_id desc), 0)
+)
+select member_id, product_id, max(epoch_us(occurred_at)) / 1e6 as bought_at
+from kept group by member_id, product_id, basket_id order by member_id, product_id, bought_at, basket_id
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interactions:
+    """Everything a recipe may learn from. Rows are members, columns are products, in the order of the ids."""
+
+    at: datetime
+    member_ids: NDArray[np.str_]
+    """(n_members,), sorted: every member known at `at`, with or without purchases."""
+    product_ids: NDArray[np.str_]
+    """(n_products,), sorted: every product known at `at`, bought or not."""
+    counts: sp.csr_matrix
+    """(n_members, n_products) float32: baskets in which it was bought, returns taken off."""
+    last_at: sp.csr_matrix
+    """Same shape and places as `counts`, float64: when it was last bought, epoch seconds."""
+    buys: NDArray[np.int32]
+    """(n_buys, 2): row and column of each purchase, one for each basket, sorted by member, product, time."""
+    bought_at: NDArray[np.float64]
+    """(n_buys,): epoch seconds."""
+    member_tags: sp.csr_matrix
+    """(n_members, n_member_tags) float32: 1 where the member has the tag."""
+    member_tag_names: tuple[str, ...]
+    product_tags: sp.csr_matrix
+    """(n_products, n_product_tags) float32."""
+    product_tag_names: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """`at` as epoch seconds."""
+        return self.at.timestamp()
+
+
+def build(purchases: pd.DataFrame, products: pd.DataFrame, members: pd.DataFrame, at: datetime) -> Interactions:
+    """What was known at `at`: rows that had happened and that had arrived, returns taken off.
+
+    Args:
+        purchases: The typed table; `quantity` below 0 is a return.
+        products: The typed table; `category` and `brand` become tags. May be empty.
+        members: The typed table, of which each member's newest row counts; `region` and `birth_year` become tags. May
+            be empty.
+        at: Aware, UTC.
+    """
+    buys = kept_purchases(_known(purchases, at))
+    facts, people = _newest(_known(products, at), "product_id"), _newest(_known(members, at), "member_id")
+    member_ids = _ids(people["member_id"], buys["member_id"])
+    product_ids = _ids(facts["product_id"], buys["product_id"])
+    rows, columns = _places(member_ids, buys["member_id"]), _places(product_ids, buys["product_id"])
+    times = buys["bought_at"].to_numpy(np.float64)
+    counts, last_at = _matrices(rows, columns, times, (len(member_ids), len(product_ids)))
+    facts, people = facts.set_index("product_id"), people.set_index("member_id")
+    product_tags, product_tag_names = _tags(facts, product_ids, _product_tag_columns(facts))
+    member_tags, member_tag_names = _tags(people, member_ids, _member_tag_columns(people))
+    return Interactions(
+        at=at,
+        member_ids=member_ids,
+        product_ids=product_ids,
+        counts=counts,
+        last_at=last_at,
+        buys=np.stack([rows, columns], axis=1).astype(np.int32),
+        bought_at=times,
+        member_tags=member_tags,
+        member_tag_names=member_tag_names,
+        product_tags=product_tags,
+        product_tag_names=product_tag_names,
+    )
+
+
+def kept_purchases(purchases: pd.DataFrame) -> pd.DataFrame:
+    """One row (member_id, product_id, bought_at) for each member, product and basket of which something was kept.
+
+    A return that names its sale is taken off that sale; any other is taken off the member's latest sales of the
+    product before it. A return of more than was ever bought leaves nothing and does no harm to later sales.
+    """
+    columns = ["purchase_id", "basket_id", "member_id", "product_id", "quantity", "reverses", "occurred_at"]
+    known = purchases.reindex(columns=columns)
+    known = known.assign(reverses=known["reverses"].astype("string"))
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.register("known", known)
+        found: pd.DataFrame = connection.sql(_KEPT).df()
+    return found
+
+
+def member_history(interactions: Interactions, row: int, vector: NDArray[np.float32] | None = None) -> MemberHistory:
+    """What a form is asked with for the member in this row, as serving would ask."""
+    counts, last_at = interactions.counts, interactions.last_at
+    span = slice(counts.indptr[row], counts.indptr[row + 1])
+    return MemberHistory(
+        counts.indices[span].astype(np.int32), counts.data[span], last_at.data[span], vector, interactions.seconds
+    )
+
+
+def _known(frame: pd.DataFrame, at: datetime) -> pd.DataFrame:
+    return frame[(frame["occurred_at"] <= at) & (frame["known_at"] <= at)]
+
+
+def _newest(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The row of each key that happened last; of those the one known last."""
+    return frame.sort_values([key, "occurred_at", "known_at"], kind="stable").drop_duplicates(key, keep="last")
+
+
+def _ids(*columns: pd.Series[Any]) -> NDArray[np.str_]:
+    return np.unique(np.concatenate([column.unique().astype(np.str_) for column in columns]))
+
+
+def _places(ids: NDArray[np.str_], column: pd.Series[Any]) -> NDArray[np.intp]:
+    """Position of each value in `ids`; every value must be there."""
+    codes, values = pd.factorize(column)
+    return np.searchsorted(ids, np.asarray(values, np.str_))[codes] if len(values) else np.empty(0, np.intp)
+
+
+def _matrices(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], times: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """How often and when last, from purchases sorted by row, column and time."""
+    pair = rows.astype(np.int64) * shape[1] + columns
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    ends = np.append(starts[1:], len(pair))
+    where = (rows[starts], columns[starts])
+    counts = sp.csr_matrix(((ends - starts).astype(np.float32), where), shape=shape)
+    return counts, sp.csr_matrix((times[ends - 1], where), shape=shape)
+
+
+def _product_tag_columns(facts: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    return {name: facts[name] for name in ("category", "brand") if name in facts}
+
+
+def _member_tag_columns(people: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    columns = {"region": people["region"]} if "region" in people else {}
+    if "birth_year" in people:
+        born = pd.to_numeric(people["birth_year"], errors="coerce")
+        columns["born"] = (born // 10 * 10).astype("Int64").astype("string")
+    return columns
+
+
+def _tags(
+    facts: pd.DataFrame, ids: NDArray[np.str_], columns: dict[str, pd.Series[Any]]
+) -> tuple[sp.csr_matrix, tuple[str, ...]]:
+    """One column for each value that occurs, named `column:value`; ids without a value have no 1 there."""
+    table = facts.reindex(ids)
+    parts, names = [sp.csr_matrix((len(ids), 0), dtype=np.float32)], []
+    for prefix, column in columns.items():
+        codes, values = pd.factorize(column.reindex(table.index), sort=True)
+        has = np.flatnonzero(codes >= 0)
+        ones = np.ones(len(has), np.float32)
+        parts.append(sp.csr_matrix((ones, (has, codes[has])), shape=(len(ids), len(values))))
+        names += [f"{prefix}:{value}" for value in values]
+    return sp.csr_matrix(sp.hstack(parts, format="csr", dtype=np.float32)), tuple(names)
