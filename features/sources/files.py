@@ -1,0 +1,146 @@
+"""Reading what teams and publishers deliver: CSV, zipped CSV, Excel and Parquet, with errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from features.border import BorderError
+
+_EXCEL_ENGINES = {"calamine": "python_calamine", "openpyxl": "openpyxl"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """How a text file is written."""
+
+    separator: str = ","
+    decimal: str = "."
+    encodings: tuple[str, ...] = ("utf-8-sig",)
+    """Tried in order; the first that fits is taken."""
+    header: Sequence[str] | None = None
+    """The column names, where the file has no line for them."""
+
+
+def find(folder: Path, names: Sequence[str], what: str) -> Path:
+    """The first of the named files that is in the folder; the folder may also be the file itself.
+
+    Raises:
+        BorderError: None of them is there.
+    """
+    found = look_for(folder, names)
+    if found is None:
+        raise BorderError(
+            f"{folder.name}: {what} not found; looked for {', '.join(names)}. Give the folder that holds the file."
+        )
+    return found
+
+
+def look_for(folder: Path, names: Sequence[str]) -> Path | None:
+    """The same, None when there is none. Upper and lower case are the same.
+
+    Raises:
+        BorderError: There is no such folder.
+    """
+    if not folder.exists():
+        raise BorderError(f"{folder}: no such file or folder; check the path.")
+    if folder.is_file():
+        return folder
+    there = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
+    return next((there[name.lower()] for name in names if name.lower() in there), None)
+
+
+def read(path: Path, form: TextFormat | None = None) -> pd.DataFrame:
+    """A file as a frame; text files come as text, empty fields missing, rows numbered from 0.
+
+    Args:
+        path: `.csv`, `.txt`, `.data`, `.item`, `.user`, the same zipped, `.xlsx` or `.parquet`.
+        form: How a text file is written.
+
+    Raises:
+        BorderError: The file is missing, of another kind, damaged, empty, or in another encoding.
+    """
+    if not path.is_file():
+        raise BorderError(f"{path.name}: no such file; check the path.")
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        frame = _read_parquet(path)
+    elif suffix in (".xlsx", ".xls"):
+        frame = _read_excel(path)
+    else:
+        frame = _read_text(path, form or TextFormat())
+    if frame.empty:
+        raise BorderError(
+            f"{path.name}: the history is empty: the file has no rows. Give a file with at least one row."
+        )
+    return frame.reset_index(drop=True)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise BorderError(f"{path.name}: not a readable Parquet file ({_short(error)}); export it again.") from error
+
+
+def _read_excel(path: Path) -> pd.DataFrame:
+    for engine in _EXCEL_ENGINES:
+        try:
+            return pd.read_excel(path, engine=engine)  # type: ignore[call-overload,no-any-return]
+        except ImportError:
+            continue
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise BorderError(f"{path.name}: not a readable Excel file ({_short(error)}); export it again.") from error
+    raise BorderError(
+        f"{path.name}: reading Excel files needs python-calamine. Install it (`uv pip install python-calamine`), "
+        "or save the sheet as CSV in UTF-8 and give that file."
+    )
+
+
+def _read_text(path: Path, form: TextFormat) -> pd.DataFrame:
+    for encoding in form.encodings:
+        try:
+            return _read_encoded(path, form, encoding)
+        except UnicodeDecodeError:
+            continue
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise BorderError(
+                f"{path.name}: not readable as text with the separator {form.separator!r} ({_short(error)}); "
+                "check the file, or name its separator in a map.yaml."
+            ) from error
+    raise BorderError(
+        f"{path.name}: not encoded in {' or '.join(form.encodings)}; save the file in UTF-8, "
+        "or name its encoding in a map.yaml."
+    )
+
+
+def _read_encoded(path: Path, form: TextFormat, encoding: str) -> pd.DataFrame:
+    header = None if form.header is None else list(form.header)
+    frame = pd.read_csv(
+        path,
+        sep=form.separator,
+        encoding=encoding,
+        dtype=str,
+        keep_default_na=False,
+        na_values=[""],
+        names=header,
+        header=0 if header is None else None,
+        compression="zip" if zipfile.is_zipfile(path) else None,
+    )
+    if form.decimal == ".":
+        return frame
+    return pd.DataFrame({name: _with_point(values, form.decimal) for name, values in frame.items()})
+
+
+def _with_point(values: pd.Series[str], decimal: str) -> pd.Series[str]:
+    numeric = values.str.fullmatch(rf"[+-]?\d+{re.escape(decimal)}\d+").fillna(value=False).astype(bool)
+    return values.mask(numeric, values.str.replace(decimal, ".", regex=False))
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
