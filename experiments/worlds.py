@@ -53,19 +53,21 @@ class Arm:
 
 ARMS = (
     Arm("do_nothing", "Do nothing", "do_nothing", 0.30, 0.25),
-    Arm("ten-percent", "10 % off the next basket", "discount_percent", 0.14, 0.20, discount=0.10),
-    Arm("five-off", "5 off the next basket", "discount_amount", 0.12, 0.18, discount=5.0),
-    Arm("double-points", "Double points on the next basket", "points_multiplier", 0.16, 0.10, points=2.0),
-    Arm("bonus-300", "300 bonus points on the next basket", "points_fixed", 0.14, 0.12, points=300.0),
-    Arm("small-gift", "A small gift with the next basket", "gift", 0.14, 0.15),
+    Arm("basket-5", "5 % off one basket", "discount_percent", 0.14, 0.20, discount=0.05),
+    Arm("five-off", "5 euro off", "discount_amount", 0.12, 0.18, discount=5.0),
+    Arm("double-points", "Double points on one basket", "points_multiplier", 0.16, 0.10, points=2.0),
+    Arm("points-250", "250 points", "points_fixed", 0.14, 0.12, points=250.0),
+    Arm("surprise-gift", "A small gift with the next basket", "gift", 0.14, 0.15),
 )
-"""Both columns of chances sum to one."""
+"""Offers of the shipped catalogue; both columns of chances sum to one."""
 
 TIERS = (
     Tier("bronze", "Bronze", 0.0, 365, 1.0),
-    Tier("silver", "Silver", 500.0, 365, 1.25),
-    Tier("gold", "Gold", 1500.0, 365, 1.5),
+    Tier("silver", "Silver", 400.0, 365, 1.25),
+    Tier("gold", "Gold", 1200.0, 365, 1.5),
+    Tier("platinum", "Platinum", 3000.0, 365, 2.0),
 )
+"""The tiers of the shipped catalogue."""
 
 
 def _scaled(table: Mapping[str, float], factor: float) -> Mapping[str, float]:
@@ -100,15 +102,15 @@ class World:
     """Reward windows at the end in which what each member gets is drawn by lot: 112 days."""
     campaign_every: int = 3
     """Before the stretch: a targeted campaign (no probabilities) in every so-many-eth window."""
-    gap_median: float = 20.0
+    gap_median: float = 24.0
     gap_spread: float = 0.70
     """Standard deviation of the logarithm of members' mean gaps between baskets."""
     fading_hazard: float = 0.022
     """Median chance per window that an active member starts to fade."""
     hazard_spread: float = 0.80
-    fading_speed: float = 0.40
+    fading_speed: float = 0.50
     """Shopping speed of a fading member, relative to an active one."""
-    leaving: float = 0.22
+    leaving: float = 0.30
     """Chance per window that a fading member is gone."""
     recovering: float = 0.08
     """Chance per window that a fading member is active again."""
@@ -121,11 +123,11 @@ class World:
     """Factor on the lift for members who are gone."""
     taste_dims: int = 8
     styles: int = 10
-    habits: int = 18
+    habits: int = 10
     late_share: float = 0.03
     """Share of baskets that we hear of days later."""
     tiers: tuple[Tier, ...] = TIERS
-    points: PointsRules = field(default_factory=lambda: PointsRules(365, 0.01, 0.7))
+    points: PointsRules = field(default_factory=lambda: PointsRules(365, 0.01, 0.75))
     arms: tuple[Arm, ...] = ARMS
 
 

@@ -56,7 +56,7 @@ def _due(shelf: Shelf, rows: Whole, at: Floats, impulse: Flags, rng: np.random.G
     passed = (at / shelf.days)[:, None]
     on = (habits.begins[rows] <= passed) & (passed < habits.ends[rows]) & ~impulse[:, None]
     lateness = (at[:, None] - shelf.last[rows]) / habits.gap_days[rows]
-    chance = 0.9 / (1 + np.exp(np.clip(-(lateness - 1.0) / 0.16, -50, 50)))
+    chance = 0.75 / (1 + np.exp(np.clip(-(lateness - 1.0) / 0.25, -50, 50)))
     basket, slot = np.nonzero(on & (rng.random(on.shape) < chance))
     shelf.last[rows[basket], slot] = at[basket]
     return basket, habits.product[rows[basket], slot]

@@ -1,4 +1,4 @@
-"""Who the members are, in truth: rhythms, tastes, hazards, and what each type of offer or action does to each of them."""
+"""Who the members are, in truth: rhythms, tastes, hazards, and what each type of offer or action does to them."""
 
 from __future__ import annotations
 

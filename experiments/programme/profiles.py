@@ -1,4 +1,4 @@
-"""What a programme knows of its members from the form they filled in: when they joined, where they live, what they allow."""
+"""What a programme knows of its members from the form they filled in: since when, where they live, what they allow."""
 
 from __future__ import annotations
 
