@@ -1,0 +1,208 @@
+"""Requests and answers of the decision endpoints: one envelope for all four, checked once, at the border.
+
+The Python client uses the same models. Answers are written by `serving.answer`; here they are described, so that the
+OpenAPI document and the client know their shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
+
+FamilyName = Literal["offer", "action", "benefit", "product"]
+ChannelName = Literal["app", "web", "email", "sms", "push", "till", "call"]
+Explain = Literal["none", "reasons", "full"]
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,63}$"
+Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+"""Letters, digits and `._:@+=~-`, at most 64, beginning with a letter or digit."""
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")]
+Text = Annotated[str, StringConstraints(max_length=200)]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+PATHS: dict[FamilyName, str] = {
+    "offer": "/v1/offers",
+    "action": "/v1/next-best-action",
+    "benefit": "/v1/benefits",
+    "product": "/v1/recommendations",
+}
+"""Family → the endpoint that decides it."""
+
+EITHER: JsonDict = {
+    "anyOf": [
+        {"required": [name], "properties": {name: {"type": "string", "pattern": ID_PATTERN}}}
+        for name in ("member_id", "anonymous_id")
+    ]
+}
+
+
+class Strict(BaseModel):
+    """What a caller sends: nothing unknown, nothing of another type, nothing infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class PlacementAsk(Strict):
+    """A place to fill with up to `count` candidates."""
+
+    id: Identifier
+    count: int = Field(default=1, ge=1, le=50)
+
+
+def _joined(placements: list[PlacementAsk]) -> list[PlacementAsk]:
+    """The same placement written twice asks for as many places as both together."""
+    counts: dict[str, int] = {}
+    for one in placements:
+        counts[one.id] = min(50, counts.get(one.id, 0) + one.count)
+    if len(counts) == len(placements):
+        return placements
+    return [PlacementAsk(id=name, count=count) for name, count in counts.items()]
+
+
+class Envelope(Strict):
+    """What single and batch requests share."""
+
+    request_id: Identifier | None = None
+    channel: ChannelName | None = None
+    direction: Literal["inbound", "outbound"] = "inbound"
+    placements: Annotated[list[PlacementAsk], Field(min_length=1, max_length=10), AfterValidator(_joined)] = Field(
+        default_factory=lambda: [PlacementAsk(id="default")]
+    )
+    context: dict[Key, Number | Text] = Field(default_factory=dict, max_length=32)
+    filter: Annotated[str, StringConstraints(max_length=500)] | None = Field(
+        default=None,
+        description="A condition on candidates, such as `category == $c and margin > 0`.",
+        json_schema_extra={"format": "tessera-filter"},
+    )
+    filter_values: dict[Key, bool | Number | Text] = Field(default_factory=dict, max_length=32)
+    include: list[Identifier] = Field(default_factory=list, max_length=200)
+    exclude: list[Identifier] = Field(default_factory=list, max_length=200)
+    explain: Explain = "reasons"
+    dry_run: bool = Field(default=False, description="Decide, but neither log nor count it.")
+
+
+class DecisionRequest(Envelope):
+    """One member, one moment; only `member_id` (or `anonymous_id`) is required."""
+
+    model_config = ConfigDict(json_schema_extra=EITHER)
+
+    member_id: Identifier | None = None
+    anonymous_id: Identifier | None = None
+
+    def model_post_init(self, _context: Any) -> None:
+        """Refuse a request about nobody."""
+        if self.member_id is None and self.anonymous_id is None:
+            raise ValueError("member_id or anonymous_id is required")
+
+
+class BatchRequest(Envelope):
+    """The same decision for up to 500 members."""
+
+    family: FamilyName = "action"
+    member_ids: list[Identifier] = Field(min_length=1, max_length=500)
+
+
+class Answer(BaseModel):
+    """What the service sends; unknown fields are ignored, so that a client survives a newer service."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PolicyStamp(Answer):
+    """Which rules decided, and in which way."""
+
+    id: str
+    version: str
+    experiment: str | None = None
+    variant: str | None = None
+    mode: Literal["exploit", "explore", "holdout", "fallback"]
+
+
+class BillLines(Answer):
+    """Signed lines; `net` is their sum without `budget_price`, `score` with it."""
+
+    margin: float
+    lifetime: float
+    discount: float
+    liability: float
+    contact: float
+    fatigue: float
+    budget_price: float
+
+
+class Worth(Answer):
+    """What a result is worth in money, and what the number rests on. A prior is assumed and has no interval."""
+
+    net: float
+    score: float
+    currency: str
+    effect: float
+    effect_interval: tuple[float, float] | None = None
+    response: float
+    basis: Literal["experiment", "response", "prior"]
+    assumed: bool = Field(default=False, description="True where the number rests on a stated prior.")
+    bill: BillLines
+
+
+class ReasonLine(Answer):
+    """A code for systems and a sentence fit for the member."""
+
+    code: str
+    text: str
+
+
+class ResultLine(Answer):
+    """One candidate at one rank of a placement, with the exact probability with which it was chosen."""
+
+    placement: str
+    rank: int
+    id: str
+    kind: Literal["offer", "action", "benefit", "product"]
+    probability: float = Field(ge=0, le=1)
+    slate_probability: float = Field(ge=0, le=1)
+    value: Worth
+    reasons: list[ReasonLine]
+    content: dict[str, str]
+    expires_at: str | None = None
+    reservation_id: str | None = None
+
+
+class SuppressedLine(Answer):
+    """A candidate that was not given: where it fell out, why, and until when."""
+
+    id: str
+    stage: str
+    code: str
+    until: str | None = None
+
+
+class Meta(Answer):
+    """How the answer came about."""
+
+    took_ms: float
+    feature_age_s: float | None = None
+    degraded: list[str]
+    models: dict[str, str]
+    cold_start: bool = False
+    repeated: bool = Field(default=False, description="The first decision of the period was given again.")
+
+
+class DecisionAnswer(Answer):
+    """The answer of every decision endpoint."""
+
+    decision_id: str
+    request_id: str | None = None
+    member_id: str
+    policy: PolicyStamp
+    results: list[ResultLine]
+    suppressed: list[SuppressedLine]
+    meta: Meta
+
+
+class BatchAnswer(Answer):
+    """One answer for each member, in the order asked."""
+
+    answers: list[DecisionAnswer]
+    took_ms: float
