@@ -55,8 +55,8 @@ def ndcg(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
     """
     discount = 1.0 / np.log2(np.arange(2, ranked.shape[1] + 2))
     best = np.cumsum(discount)[np.minimum(_wanted(relevant), ranked.shape[1]) - 1]
-    gained: Values = hits(ranked, relevant) @ discount
-    return gained / best
+    share: Values = hits(ranked, relevant) @ discount / best
+    return share
 
 
 def recall(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
