@@ -73,7 +73,7 @@ def load_churn(folder: Path) -> Churn:
         raise LearnedError(f"{folder}: holds {type(trees).__name__}, not trees; export the churn model again")
     path = folder / CALIBRATION
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return Churn(trees, archive["raw"].astype(np.float64), archive["chance"].astype(np.float64))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, LearnedError):

@@ -1,0 +1,103 @@
+"""The data scientist's file, `training.yaml`: every setting of every model, checked, with unknown keys refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from training.churn import ChurnConfig
+from training.recipes import RecipeError, config_from
+from training.response import ResponseConfig
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class SettingsError(ValueError):
+    """`training.yaml` cannot be used; the text names the key, its value, the rule and the way out, one line each."""
+
+
+@checked(frozen=True, config=_STRICT)
+class TasteConfig:
+    """What members may like to buy next: recipes that compete."""
+
+    recipes: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {"popularity": {}, "repeat": {}, "als": {}}
+    )
+    """Recipe → its own settings; what is not given keeps the recipe's default."""
+    slice_days: int = 28
+    """The end of the history that recipes are judged on and do not learn from."""
+    k: int = 10
+    """How many products a list has when it is judged."""
+
+
+@checked(frozen=True, config=_STRICT)
+class GateConfig:
+    """When a challenger may not become champion."""
+
+    taste_margin: float = 0.002
+    """NDCG@k by which a challenger may be below the champion on the same members."""
+    churn_margin: float = 0.005
+    """The same for AUC."""
+    brier_margin: float = 0.01
+    """Brier skill by which a challenger may be below the champion: better ranking does not buy worse probabilities."""
+    resamples: int = 1000
+    """Resamples of members behind every interval."""
+
+
+@checked(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """The whole file. A missing section takes its defaults."""
+
+    seed: int = 0
+    taste: TasteConfig = field(default_factory=TasteConfig)
+    churn: ChurnConfig = field(default_factory=ChurnConfig)
+    response: ResponseConfig = field(default_factory=ResponseConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+def read(path: Path) -> TrainingConfig:
+    """The settings in this file.
+
+    Raises:
+        SettingsError: the file is missing, no YAML, or breaks a rule; every mistake is named.
+    """
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise SettingsError(f"{path}: there is no such file; copy configs/training.yaml there") from missing
+    except (yaml.YAMLError, UnicodeDecodeError) as unreadable:
+        raise SettingsError(f"{path.name}: no YAML: {unreadable}") from unreadable
+    return parse({} if written is None else written, path.name)
+
+
+def parse(written: object, name: str = "training.yaml") -> TrainingConfig:
+    """The settings in what was written; raises `SettingsError` as `read` does."""
+    try:
+        config = TypeAdapter(TrainingConfig).validate_python(written)
+    except ValidationError as broken:
+        raise SettingsError("\n".join(f"{name}: {_said(error)}" for error in broken.errors())) from broken
+    for recipe, settings in config.taste.recipes.items():
+        try:
+            config_from(recipe, settings)
+        except RecipeError as broken:
+            raise SettingsError(f"{name}: taste.recipes: {broken}") from broken
+    return config
+
+
+def as_json(section: Any) -> dict[str, Any]:
+    """A section as plain values, as it is kept with a version."""
+    plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(section), mode="json")
+    return plain
+
+
+def _said(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{where} is no setting; take it out or correct its name"
+    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
