@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import orjson
 from pydantic import Field, ValidationError
@@ -114,6 +114,14 @@ class Policy(Written):
     fatigue_days: Annotated[int, Field(ge=1, le=90)]
     channels: dict[ChannelName, ChannelRules]
     priors: dict[str, Prior]
+
+    def channel(self, name: str | None) -> ChannelRules | None:
+        """The rules of a channel; None where the channel is not known yet."""
+        return self.channels.get(cast(ChannelName, name))
+
+    def lifecycle(self, label: str) -> LifecycleRules:
+        """What is assumed under a label; a member without one counts as active."""
+        return self.lifecycles[cast(LifecycleName, label or "active")]
 
     @cached_property
     def text(self) -> str:

@@ -1,0 +1,261 @@
+"""One decision: filter, then price, then draw. Pure: the same inputs give the same decision, on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from features.entities import DO_NOTHING, Candidate, Catalog
+from serving import assignment, eligibility, explain, value
+from serving.assignment import Enrolment, Experiments
+from serving.policy import Policy, period, varied
+from serving.portrait import Portrait, history, portrait
+from serving.slate import Choice, Drawn, arrange
+from serving.snapshot import Ask, Chances, Decision, Learned, Mode, Reason, Result, Snapshot, Suppressed, Value
+
+_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What is known once everything is filtered and priced, before anything is drawn."""
+
+    policy: Policy
+    """With the overrides of the member's variants in it."""
+    portrait: Portrait
+    enrolment: Enrolment
+    held_out: bool
+    allowed: tuple[tuple[Candidate, value.Worth], ...]
+    suppressed: tuple[Suppressed, ...]
+
+
+_Book = Mapping[str, tuple[tuple[eligibility.Rules, value.Terms], ...]]
+_books: dict[tuple[int, str], tuple[Catalog, _Book]] = {}
+
+
+def _book(catalog: Catalog, policy: Policy) -> _Book:
+    """The catalogue with all that does not depend on the member worked out; kept for the last few catalogues."""
+    key = (id(catalog), policy.version)
+    kept = _books.get(key)
+    if kept is not None and kept[0] is catalog:
+        return kept[1]
+    families = {"offer": catalog.offers, "action": catalog.actions, "benefit": catalog.benefits}
+    book = {
+        family: tuple((eligibility.ready(one), value.terms(one, policy)) for one in many if one.type != "do_nothing")
+        for family, many in families.items()
+    }
+    while len(_books) >= _KEPT:
+        _books.pop(next(iter(_books)), None)
+    _books[key] = (catalog, book)
+    return book
+
+
+def appraise(
+    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
+) -> Appraisal:
+    """Filter and price every candidate of the family asked for."""
+    who = portrait(snapshot, ask, learned, catalog.programme, policy)
+    held_out = ask.family != "product" and assignment.held_out(snapshot.member_id, snapshot.at, policy)
+    enrolment = Enrolment()
+    if experiments.experiments and not held_out:
+        enrolment = assignment.enrol(
+            experiments, ask.family, snapshot.member_id, snapshot.at, who.tier.id, who.lifecycle, snapshot.exposures
+        )
+        if enrolment.overrides:
+            policy = _under(policy, enrolment)
+            who = portrait(snapshot, ask, learned, catalog.programme, policy)
+    past = history(snapshot.contacts, snapshot.at, policy.fatigue_days)
+    keep = eligibility.caller_filter(ask)
+    now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep)
+    allowed, suppressed = [], []
+    for rules, terms in _book(catalog, policy).get(ask.family, ()):
+        reason = eligibility.why_not(rules, now) or _empty_handed(rules.candidate, learned)
+        if reason is not None:
+            suppressed.append(reason)
+            continue
+        through = policy.channel(eligibility.route(rules.candidate, ask))
+        worth = value.worth(terms, who, learned, policy, catalog.programme, through, past.recent)
+        allowed.append((rules.candidate, worth))
+    return Appraisal(policy, who, enrolment, held_out, tuple(allowed), tuple(suppressed))
+
+
+def _under(policy: Policy, enrolment: Enrolment) -> Policy:
+    for override in enrolment.overrides:
+        policy = varied(policy.text, override)
+    return policy
+
+
+def _empty_handed(candidate: Candidate, learned: Learned) -> Suppressed | None:
+    if candidate.type == "product_recommendation" and not learned.products:
+        return Suppressed(candidate.id, "applicability", "NO_PRODUCTS")
+    return None
+
+
+def decide(
+    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
+) -> Decision:
+    """Choose for every placement, with the exact chance of each choice.
+
+    Args:
+        snapshot: all that is known about the member, at a moment.
+        ask: what the caller wants; a `filter` in it must compile (`serving.filters`).
+        learned: what the champions say.
+        catalog: candidates and programme.
+        policy: the operator's rules.
+        experiments: they must fit catalogue and policy (`serving.assignment.problems` is empty).
+    """
+    if ask.family == "product":
+        return _products(snapshot, ask, learned, policy)
+    seen = appraise(snapshot, ask, learned, catalog, policy, experiments)
+    drawn = arrange(seen.allowed, snapshot, ask, seen.policy, held_out=seen.held_out)
+    together = 1.0
+    for one in drawn.choices:
+        together *= one.probability
+    results = tuple(_result(one, together, seen, ask, learned, catalog) for one in drawn.choices)
+    first = min(seen.enrolment.exposures, default=None)
+    return Decision(
+        member_id=snapshot.member_id,
+        family=ask.family,
+        mode=_mode(seen, drawn),
+        policy_id=policy.id,
+        policy_version=seen.policy.version,
+        experiment=first,
+        variant=None if first is None else seen.enrolment.exposures[first],
+        results=results,
+        chances=drawn.chances,
+        suppressed=seen.suppressed,
+        exposures=seen.enrolment.exposures,
+    )
+
+
+def _mode(seen: Appraisal, drawn: Drawn) -> Mode:
+    if seen.held_out:
+        return "holdout"
+    return "explore" if drawn.explored else "exploit"
+
+
+def _result(one: Choice, together: float, seen: Appraisal, ask: Ask, learned: Learned, catalog: Catalog) -> Result:
+    candidate = one.candidate
+    if candidate is None:
+        return _nothing(one, together, seen, ask, catalog)
+    why = explain.reasons(candidate, seen.portrait, catalog.programme.currency) if ask.explain != "none" else ()
+    content = candidate.content
+    if candidate.type == "product_recommendation":
+        content = {**content, "product_ids": ",".join(product for product, _ in learned.products[:3])}
+    return Result(
+        placement=one.placement,
+        rank=one.rank,
+        id=candidate.id,
+        kind=candidate.family,
+        probability=one.probability,
+        slate_probability=together,
+        value=value.written(one.worth),
+        reasons=why,
+        content=content,
+        expires_at=candidate.ends.timestamp() if candidate.ends else None,
+    )
+
+
+def _nothing(one: Choice, together: float, seen: Appraisal, ask: Ask, catalog: Catalog) -> Result:
+    entry = next((action for action in catalog.actions if action.type == "do_nothing"), DO_NOTHING)
+    why = explain.NOTHING_FLOOR if one.by_floor else explain.NOTHING_BETTER
+    reasons = (explain.HELD_OUT if seen.held_out else why,) if ask.explain != "none" else ()
+    worth = value.written(value.NOTHING)
+    return Result(
+        one.placement, one.rank, DO_NOTHING.id, "action", one.probability, together, worth, reasons, entry.content
+    )
+
+
+_UNPRICED = value.written(value.NOTHING)
+
+
+def _products(snapshot: Snapshot, ask: Ask, learned: Learned, policy: Policy) -> Decision:
+    """A product list: the best by score, in order, with nothing left to chance and no money claimed."""
+    suppressed, left = [], []
+    for product, score in learned.products:
+        code = _product_code(product, snapshot, ask)
+        if code is None:
+            left.append((product, score))
+        else:
+            suppressed.append(Suppressed(product, "control" if code == "PAUSED" else "request", code))
+    why = (_product_reason(snapshot),) if ask.explain != "none" else ()
+    results, taken = [], iter(left)
+    for place in ask.placements:
+        ranked = zip(range(1, place.count + 1), taken, strict=False)
+        results += [_product(place.id, rank, product, score, why) for rank, (product, score) in ranked]
+    chances = tuple(Chances(one.placement, one.rank, {one.id: 1.0}) for one in results)
+    member, version = snapshot.member_id, policy.version
+    return Decision(
+        member, "product", "exploit", policy.id, version, None, None, tuple(results), chances, tuple(suppressed)
+    )
+
+
+def _product(place: str, rank: int, product: str, score: float, why: tuple[Reason, ...]) -> Result:
+    return Result(place, rank, product, "product", 1.0, 1.0, _UNPRICED, why, {"score": f"{score:.6g}"})
+
+
+def _product_code(product: str, snapshot: Snapshot, ask: Ask) -> str | None:
+    if product in snapshot.paused:
+        return "PAUSED"
+    if product in ask.exclude:
+        return "EXCLUDED"
+    return "NOT_INCLUDED" if ask.include and product not in ask.include else None
+
+
+def _product_reason(snapshot: Snapshot) -> Reason:
+    if not snapshot.known:
+        return explain.POPULAR
+    return explain.TASTE if snapshot.consents.get("personalisation", False) else explain.NOT_PERSONALISED
+
+
+def period_key(ask: Ask, member_id: str, at: float, policy: Policy) -> str | None:
+    """What one stored first decision stands for; None where the family is decided anew every time.
+
+    Beside member, family and period, the key holds all of the request that can change who is eligible. The draw does
+    not hang on that part, so that asking in another way is no second throw of the dice.
+    """
+    number = period(at, ask.family, policy)
+    if number is None:
+        return None
+    asked = (
+        ask.channel,
+        [(place.id, place.count) for place in ask.placements],
+        ask.context.get("basket_value"),
+        ask.filter,
+        sorted((name, str(one)) for name, one in ask.filter_values.items()),
+        sorted(ask.include),
+        sorted(ask.exclude),
+    )
+    digest = hashlib.blake2b(orjson.dumps(asked), digest_size=8).hexdigest()
+    return f"{policy.salt}|{member_id}|{ask.family}|{number}|{digest}"
+
+
+def why_not(
+    candidate_id: str,
+    decision: Decision,
+    seen: Appraisal,
+    currency: str,
+) -> str:
+    """Why the decision does not hold this candidate, as a sentence for the marketer; `seen` is its appraisal."""
+    for one in decision.suppressed:
+        if one.id == candidate_id:
+            return explain.dropped(one)
+    if any(one.id == candidate_id for one in decision.results):
+        return f"{candidate_id}: it was given"
+    values = {candidate.id: value.written(worth) for candidate, worth in seen.allowed}
+    values[DO_NOTHING.id] = _UNPRICED
+    if candidate_id not in values:
+        return f"{candidate_id}: the catalogue has no such {decision.family}"
+    best = max(values, key=lambda one: values[one].score)
+    chance = _first_chance(candidate_id, decision.chances)
+    return explain.outdone(candidate_id, values[candidate_id], best, values[best], chance, currency)
+
+
+def _first_chance(candidate_id: str, chances: Sequence[Chances]) -> float:
+    return next((one.probabilities[candidate_id] for one in chances if candidate_id in one.probabilities), 0.0)
+
+
+__all__ = ["Appraisal", "Value", "appraise", "decide", "period_key", "why_not"]

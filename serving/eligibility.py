@@ -1,0 +1,227 @@
+"""Who may get what, and why not: every candidate that falls out does so at a stage and with a code.
+
+The stages, in order: `control` (an operator paused it), `request` (the caller left it out), `eligibility` (who may ever
+have it), `applicability` (does it make sense now), `suitability` (is it good for this member), `consent`,
+`contact_policy`, `stock`, `experiment`, `holdout`. Nothing random happens here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf, nan
+
+from features.entities import Candidate, Conditions
+from serving.filters import compile as compile_filter
+from serving.policy import Policy
+from serving.portrait import History, Portrait
+from serving.snapshot import Ask, Snapshot, Suppressed
+
+NEEDS_CONSENT = frozenset(("email", "sms", "push", "call"))
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A number of the member that must lie between two others; a missing number lies nowhere."""
+
+    stage: str
+    code: str
+    feature: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A candidate with its conditions made ready; made once for a catalogue."""
+
+    candidate: Candidate
+    starts: float
+    ends: float
+    bounds: tuple[Bound, ...]
+    facts: Mapping[str, object]
+    """What a filter expression may ask about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Everything beside the candidate that eligibility depends on."""
+
+    snapshot: Snapshot
+    ask: Ask
+    portrait: Portrait
+    history: History
+    policy: Policy
+    held_out: bool
+    withheld: frozenset[str]
+    """Candidates that belong to another variant of an experiment."""
+    keep: Callable[[Mapping[str, object]], bool] | None
+    """The caller's filter."""
+
+
+def ready(candidate: Candidate) -> Rules:
+    """The candidate with its conditions as bounds on the member's numbers."""
+    economics = candidate.economics
+    facts = {"id": candidate.id, "type": candidate.type, "category": candidate.category, "name": candidate.name}
+    money = {"discount": economics.discount, "points": economics.points, "cost": economics.cost}
+    return Rules(
+        candidate=candidate,
+        starts=candidate.starts.timestamp() if candidate.starts else -inf,
+        ends=candidate.ends.timestamp() if candidate.ends else inf,
+        bounds=_bounds(candidate.conditions),
+        facts={**facts, **money, "tags": candidate.tags},
+    )
+
+
+def _bounds(conditions: Conditions) -> tuple[Bound, ...]:
+    c = conditions
+    category = f"bought_365d:{c.bought_category}"
+    every = (
+        ("eligibility", "TENURE", "tenure_days", c.min_tenure_days, None),
+        ("applicability", "POINTS", "points_balance", c.min_points, None),
+        ("applicability", "POINTS_EXPIRING", "points_expiring_30d", c.min_points_expiring_30d, None),
+        ("applicability", "BASKET_VALUE", "basket_value", c.min_basket_value, None),
+        ("applicability", "RECENCY", "recency_days", c.min_recency_days, c.max_recency_days),
+        ("applicability", "BASKETS", "baskets_365d", c.min_baskets_365d, None),
+        ("applicability", "CATEGORY", category, None if c.bought_category is None else 1.0, None),
+        ("suitability", "NEXT_TIER", "spend_to_next_tier", None, c.max_spend_to_next_tier),
+        ("suitability", "CHURN", "churn", c.min_churn, None),
+    )
+    return tuple(
+        Bound(stage, code, feature, -inf if low is None else low, inf if high is None else high)
+        for stage, code, feature, low, high in every
+        if low is not None or high is not None
+    )
+
+
+def caller_filter(ask: Ask) -> Callable[[Mapping[str, object]], bool] | None:
+    """The caller's filter expression made ready; None where there is none."""
+    return None if ask.filter is None else compile_filter(ask.filter, ask.filter_values)
+
+
+def why_not(rules: Rules, now: Circumstances) -> Suppressed | None:
+    """The first reason for which the candidate may not be given; None where it may."""
+    for stage in (_control, _request, _validity, _place, _segment, _member, _consent, _contacts, _kept_back):
+        reason = stage(rules, now)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _control(rules: Rules, now: Circumstances) -> Suppressed | None:
+    one = rules.candidate.id
+    return Suppressed(one, "control", "PAUSED") if one in now.snapshot.paused else None
+
+
+def _request(rules: Rules, now: Circumstances) -> Suppressed | None:
+    one, ask = rules.candidate.id, now.ask
+    if one in ask.exclude:
+        return Suppressed(one, "request", "EXCLUDED")
+    if ask.include and one not in ask.include:
+        return Suppressed(one, "request", "NOT_INCLUDED")
+    if now.keep is not None and not now.keep(rules.facts):
+        return Suppressed(one, "request", "FILTER")
+    return None
+
+
+def _validity(rules: Rules, now: Circumstances) -> Suppressed | None:
+    if now.snapshot.at < rules.starts:
+        return Suppressed(rules.candidate.id, "eligibility", "NOT_STARTED", rules.starts)
+    if now.snapshot.at >= rules.ends:
+        return Suppressed(rules.candidate.id, "eligibility", "ENDED")
+    return None
+
+
+def _place(rules: Rules, now: Circumstances) -> Suppressed | None:
+    candidate, ask = rules.candidate, now.ask
+    if candidate.channels and ask.channel is not None and ask.channel not in candidate.channels:
+        return Suppressed(candidate.id, "eligibility", "CHANNEL")
+    if candidate.placements and not any(place.id in candidate.placements for place in ask.placements):
+        return Suppressed(candidate.id, "eligibility", "PLACEMENT")
+    return None
+
+
+def _segment(rules: Rules, now: Circumstances) -> Suppressed | None:
+    conditions, who = rules.candidate.conditions, now.portrait
+    if conditions.tiers and who.tier.id not in conditions.tiers:
+        return Suppressed(rules.candidate.id, "eligibility", "TIER")
+    if conditions.lifecycles and who.lifecycle not in conditions.lifecycles:
+        return Suppressed(rules.candidate.id, "suitability", "LIFECYCLE")
+    if conditions.values and who.value not in conditions.values:
+        return Suppressed(rules.candidate.id, "suitability", "VALUE")
+    return None
+
+
+def _member(rules: Rules, now: Circumstances) -> Suppressed | None:
+    for bound in rules.bounds:
+        if not bound.low <= _number(bound.feature, now.portrait) <= bound.high:
+            return Suppressed(rules.candidate.id, bound.stage, bound.code)
+    return None
+
+
+def _number(feature: str, who: Portrait) -> float:
+    if feature == "churn":
+        return who.churn
+    if feature == "basket_value":
+        return who.basket_value
+    return who.numbers.get(feature, nan)
+
+
+def route(candidate: Candidate, ask: Ask) -> str | None:
+    """The channel a candidate would go through: the caller's, else its own where it has only one, else unknown."""
+    if ask.channel is not None:
+        return ask.channel
+    return candidate.channels[0] if len(candidate.channels) == 1 else None
+
+
+def _consent(rules: Rules, now: Circumstances) -> Suppressed | None:
+    channel = route(rules.candidate, now.ask)
+    if channel in NEEDS_CONSENT and not now.snapshot.consents.get(channel, False):
+        return Suppressed(rules.candidate.id, "consent", f"NO_CONSENT_{channel.upper()}")
+    return None
+
+
+def _contacts(rules: Rules, now: Circumstances) -> Suppressed | None:
+    candidate, at, past = rules.candidate, now.snapshot.at, now.history
+    shown = past.by_candidate.get(candidate.id)
+    limits = candidate.limits
+    if shown and limits.per_member is not None:
+        until = free_again(shown, limits.per_member, limits.per_days, at)
+        if until is not None:
+            code = f"LIMIT_{limits.per_member}_PER_{limits.per_days}D"
+            return Suppressed(candidate.id, "contact_policy", code, until)
+    if shown and at < shown[-1] + limits.cooldown_days * _DAY:
+        return Suppressed(candidate.id, "contact_policy", "COOLDOWN", shown[-1] + limits.cooldown_days * _DAY)
+    return None if candidate.entitlement or candidate.family == "benefit" else _cap(candidate, now)
+
+
+def _cap(candidate: Candidate, now: Circumstances) -> Suppressed | None:
+    channel = route(candidate, now.ask)
+    rules = now.policy.channel(channel)
+    if channel is None or rules is None or rules.cap is None:
+        return None
+    cap = rules.cap
+    until = free_again(now.history.by_channel.get(channel, []), cap.count, cap.days, now.snapshot.at)
+    if until is None:
+        return None
+    return Suppressed(candidate.id, "contact_policy", f"{channel.upper()}_{cap.count}_PER_{cap.days}D", until)
+
+
+def free_again(times: list[float], count: int, days: int, at: float) -> float | None:
+    """When fewer than `count` of these times lie in the last `days` days; None where that is so already."""
+    if len(times) < count:
+        return None
+    until = times[-count] + days * _DAY
+    return until if at < until else None
+
+
+def _kept_back(rules: Rules, now: Circumstances) -> Suppressed | None:
+    candidate = rules.candidate
+    if candidate.id in now.snapshot.refused:
+        return Suppressed(candidate.id, "stock", "RESERVATION_REFUSED")
+    if candidate.entitlement:
+        return None
+    if candidate.id in now.withheld:
+        return Suppressed(candidate.id, "experiment", "OTHER_VARIANT")
+    return Suppressed(candidate.id, "holdout", "HOLDOUT") if now.held_out else None

@@ -1,0 +1,136 @@
+"""What a candidate is worth for a member, in money: `V = m·τ + δ·ΔCLV − d·p − κ − c − φ`, and "do nothing" is 0.
+
+Money is rounded once, here, to a hundredth of a cent, line by line; `net` is the sum of the rounded lines. So the lines
+of a bill add up exactly, and the numbers that an answer shows are the numbers that decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features.entities import Candidate, Programme
+from serving.policy import ChannelRules, Policy
+from serving.portrait import Portrait
+from serving.snapshot import Basis, Bill, Learned, Value
+
+UNITS = 10_000
+"""Rounded money is counted in whole units of 1/10,000 of the currency."""
+_HIGHEST = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a candidate brings and costs, with the policy's priors filled in; made once for a catalogue and policy."""
+
+    type: str
+    response: float
+    effect_share: float
+    retention: float
+    share_off: float
+    """Of the basket."""
+    money_off: float
+    """At most the basket itself."""
+    cost: float
+    """Money paid on every redemption, whatever the basket."""
+    points: float
+    more_points: float
+    """Points beyond the usual ones, as a multiple of those."""
+    contact_cost: float
+    lever: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """The value of one candidate before it is written out; the lines of the bill in units of 1/10,000."""
+
+    lines: tuple[int, int, int, int, int, int, int]
+    net: int
+    score: int
+    pull: float
+    """The score after the marketer's lever, in money: what the candidates compete with."""
+    response: float
+    effect: float
+    basis: Basis
+    interval: tuple[float, float] | None
+
+
+NOTHING = Worth((0, 0, 0, 0, 0, 0, 0), 0, 0, 0.0, 0.0, 0.0, "prior", None)
+"""The worth of doing nothing, by definition."""
+
+
+def terms(candidate: Candidate, policy: Policy) -> Terms:
+    """The candidate's economics; where the marketer said nothing, the policy's prior for its type."""
+    money, prior = candidate.economics, policy.priors[candidate.type]
+    multiplier = candidate.type == "points_multiplier"
+    share = candidate.type == "discount_percent"
+    return Terms(
+        type=candidate.type,
+        response=prior.response if money.response is None else money.response,
+        effect_share=prior.effect_share if money.effect_share is None else money.effect_share,
+        retention=prior.retention if money.retention is None else money.retention,
+        share_off=money.discount if share else 0.0,
+        money_off=0.0 if share else money.discount,
+        cost=money.cost,
+        points=0.0 if multiplier else money.points,
+        more_points=money.points - 1.0 if multiplier else 0.0,
+        contact_cost=money.contact_cost,
+        lever=candidate.lever,
+    )
+
+
+def worth(
+    offer: Terms,
+    who: Portrait,
+    learned: Learned,
+    policy: Policy,
+    programme: Programme,
+    channel: ChannelRules | None,
+    recent: int,
+) -> Worth:
+    """The money one decision for this candidate is expected to bring, line by line.
+
+    Args:
+        offer: the candidate's economics.
+        who: the member.
+        learned: an experiment's estimate for the candidate's type goes before the prior.
+        policy: weights and prices.
+        programme: what points cost.
+        channel: the rules of the channel it would go through; None where that is not known.
+        recent: contacts in the policy's `fatigue_days`; each one makes the next dearer.
+    """
+    estimate = learned.responses.get(offer.type)
+    if estimate is None:
+        response = min(offer.response * who.response_factor, _HIGHEST)
+        effect = response * min(offer.effect_share * who.effect_factor, 1.0)
+        basis: Basis = "prior"
+        interval = None
+    else:
+        response, effect, basis = estimate.response, estimate.effect, "experiment"
+        interval = (estimate.low, estimate.high)
+    basket, rules = who.basket, programme.points
+    given = offer.share_off * basket + min(offer.money_off, basket) + offer.cost
+    points = offer.points + offer.more_points * who.tier.earn_rate * basket
+    margin = round(effect * who.margin * UNITS)
+    lifetime = round(policy.delta * who.churn * offer.retention * response * who.year_margin * UNITS)
+    discount = -round(given * response * UNITS)
+    liability = -round(points * response * rules.cost_per_point * rules.redeemed_share * UNITS)
+    contact = -round((offer.contact_cost + (channel.contact_cost if channel else 0.0)) * UNITS)
+    fatigue = -round(channel.fatigue * recent * UNITS) if channel else 0
+    net = margin + lifetime + discount + liability + contact + fatigue
+    pull = net * offer.lever if net > 0 else float(net)
+    lines = (margin, lifetime, discount, liability, contact, fatigue, 0)
+    return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval)
+
+
+def written(one: Worth) -> Value:
+    """The value as an answer shows it. There are no budgets yet, so `budget_price` is 0 and `score` equals `net`."""
+    margin, lifetime, discount, liability, contact, fatigue, budget_price = (line / UNITS for line in one.lines)
+    return Value(
+        net=one.net / UNITS,
+        score=one.score / UNITS,
+        effect=one.effect,
+        response=one.response,
+        basis=one.basis,
+        bill=Bill(margin, lifetime, discount, liability, contact, fatigue, budget_price),
+        effect_interval=one.interval,
+    )
