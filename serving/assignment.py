@@ -12,10 +12,20 @@ from functools import lru_cache
 
 from features.entities import Catalog
 from features.written import did_you_mean
-from serving.experiments_written import BUCKETS, NONE, Experiment, ExperimentError, Experiments, Variant, load
+from serving.experiments_written import (
+    BUCKETS,
+    NONE,
+    Experiment,
+    ExperimentError,
+    Experiments,
+    Variant,
+    from_json,
+    load,
+    to_json,
+)
 from serving.policy import Policy, PolicyError, varied
 
-__all__ = ["NONE", "Experiment", "ExperimentError", "Experiments", "Variant", "load"]
+__all__ = ["NONE", "Experiment", "ExperimentError", "Experiments", "Variant", "from_json", "load", "to_json"]
 
 _DAY = 86400.0
 

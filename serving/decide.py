@@ -121,7 +121,7 @@ def decide(
         family=ask.family,
         mode=_mode(seen, drawn),
         policy_id=policy.id,
-        policy_version=seen.policy.version,
+        policy_version=policy.version,
         experiment=first,
         variant=None if first is None else seen.enrolment.exposures[first],
         results=results,

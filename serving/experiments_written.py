@@ -186,3 +186,21 @@ def _clashes(found: Iterable[Experiment]) -> Iterator[str]:
             yield f'{names} are in layer "{one.layer}" with different layer_salt; a layer has one'
         if any(a[0] < b[1] and b[0] < a[1] for a in one.layer_buckets for b in other.layer_buckets):
             yield f'{names} share buckets of layer "{one.layer}"; give them ranges that do not overlap'
+
+
+def to_json(experiments: Experiments) -> bytes:
+    """All experiments as JSON, from which `from_json` makes equal ones."""
+    return orjson.dumps(experiments, default=sorted)
+
+
+def from_json(text: bytes) -> Experiments:
+    """The experiments that `to_json` wrote."""
+    raw = orjson.loads(text)
+    return Experiments(raw["version"], tuple(_from_plain(one) for one in raw["experiments"]))
+
+
+def _from_plain(raw: dict[str, Any]) -> Experiment:
+    variants = tuple(Variant(**{**one, "offers": frozenset(one["offers"])}) for one in raw["variants"])
+    lists = {name: tuple(raw[name]) for name in ("families", "tiers", "lifecycles")}
+    buckets = tuple((begin, end) for begin, end in raw["layer_buckets"])
+    return Experiment(**{**raw, **lists, "layer_buckets": buckets, "variants": variants})

@@ -1,0 +1,153 @@
+"""Logged decisions run again: from their own inputs to see that they come out the same, or under another policy.
+
+Nothing is read back: a record brings the inputs, the versions say which catalogue, policy and experiments held, and
+`decide` runs. Equal means equal in every byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+
+from features.entities import Catalog
+from serving import plain
+from serving.assignment import Experiments
+from serving.decide import decide
+from serving.policy import Policy
+from serving.snapshot import Ask, Decision, Learned, Snapshot
+
+EXAMPLES = 20
+"""How many differences a report shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One logged decision with the inputs it rests on."""
+
+    decision_id: str
+    snapshot: Snapshot
+    ask: Ask
+    learned: Learned
+    versions: Mapping[str, str]
+    """`catalog`, `policy` and `experiments` → version."""
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """How the rules of a version are found; each is asked once for every version."""
+
+    catalog: Callable[[str], Catalog]
+    policy: Callable[[str], Policy]
+    experiments: Callable[[str], Experiments]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One decision that came out otherwise; `fields` names where."""
+
+    decision_id: str
+    fields: tuple[str, ...]
+    before: tuple[str, ...]
+    """What was given, in order."""
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What running decisions again showed; `failed` holds those that could not be run, with the reason."""
+
+    total: int = 0
+    equal: int = 0
+    static: int = 0
+    """Answers of the lowest rung, which no inputs stand behind; they are counted and not run."""
+    differences: tuple[Difference, ...] = ()
+    different: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    net_before: float = 0.0
+    """Net value by the bills of what was given, in the programme's currency."""
+    net_after: float = 0.0
+
+    @property
+    def same(self) -> bool:
+        """Whether every decision that could be run came out the same, and none failed."""
+        return not self.different and not self.failed
+
+
+def reexecute(
+    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
+) -> Decision:
+    """The decision that these inputs give."""
+    return decide(snapshot, ask, learned, catalog, policy, experiments)
+
+
+def replay(records: Iterable[Record], versions: Versions, policy: Policy | None = None) -> ReplayReport:
+    """Run decisions again and compare.
+
+    Args:
+        records: the decisions, with their inputs.
+        versions: where catalogues, policies and experiments of a version are.
+        policy: takes the place of the logged one. Then `different` counts the decisions that would have given something
+            else, and not those where only a chance or a number changed. Values are those of the bills, not measured.
+    """
+    tally = _Tally()
+    catalogs, policies = lru_cache(versions.catalog), lru_cache(versions.policy)
+    experiments = lru_cache(versions.experiments)
+    for record in records:
+        tally.total += 1
+        if record.decision.mode == "fallback":
+            tally.static += 1
+            continue
+        try:
+            rules = policy or policies(record.versions["policy"])
+            known = catalogs(record.versions["catalog"]), rules, experiments(record.versions["experiments"])
+            again = reexecute(record.snapshot, record.ask, record.learned, *known)
+        except (ValueError, KeyError, OSError) as error:
+            tally.failed[record.decision_id] = f"{type(error).__name__}: {error}"
+            continue
+        tally.compare(record, again, given_only=policy is not None)
+    return tally.report()
+
+
+class _Tally:
+    """Counts while records go by."""
+
+    def __init__(self) -> None:
+        self.total = self.static = self.equal = self.different = 0
+        self.before = self.after = 0.0
+        self.differences: list[Difference] = []
+        self.failed: dict[str, str] = {}
+
+    def compare(self, record: Record, again: Decision, *, given_only: bool) -> None:
+        before, after = _given(record.decision), _given(again)
+        self.before += sum(result.value.net for result in record.decision.results)
+        self.after += sum(result.value.net for result in again.results)
+        same = before == after if given_only else plain.dumps(record.decision) == plain.dumps(again)
+        if same:
+            self.equal += 1
+            return
+        self.different += 1
+        if len(self.differences) < EXAMPLES:
+            where = _where(record.decision, again)
+            self.differences.append(Difference(record.decision_id, where, before, after))
+
+    def report(self) -> ReplayReport:
+        return ReplayReport(
+            total=self.total,
+            equal=self.equal,
+            static=self.static,
+            differences=tuple(self.differences),
+            different=self.different,
+            failed=self.failed,
+            net_before=round(self.before, 4),
+            net_after=round(self.after, 4),
+        )
+
+
+def _given(decision: Decision) -> tuple[str, ...]:
+    return tuple(f"{one.placement}/{one.rank}:{one.id}" for one in decision.results)
+
+
+def _where(one: Decision, other: Decision) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(one) if getattr(one, field.name) != getattr(other, field.name))
