@@ -165,7 +165,7 @@ def _matrices(
     """How often and when last, from purchases sorted by row, column and time."""
     pair = rows.astype(np.int64) * shape[1] + columns
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    ends = np.append(starts[1:], len(pair))
+    ends = np.append(starts[1:], len(pair))[: len(starts)]
     where = (rows[starts], columns[starts])
     counts = sp.csr_matrix(((ends - starts).astype(np.float32), where), shape=shape)
     return counts, sp.csr_matrix((times[ends - 1], where), shape=shape)

@@ -5,8 +5,6 @@ Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback dataset
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -27,12 +25,12 @@ class AlsConfig:
 
     factors: int = Field(default=64, ge=1, le=1024)
     regularization: float = Field(default=10.0, gt=0)
-    alpha: float = Field(default=10.0, gt=0)
+    alpha: float = Field(default=3.0, gt=0)
     """How much a purchase adds to the confidence, which is 1 for what was not bought."""
-    half_life_days: float = Field(default=math.inf, gt=0)
+    half_life_days: float = Field(default=180.0, gt=0)
     """After this time a purchase adds half as much."""
     iterations: int = Field(default=15, ge=1)
-    popularity_days: float = Field(default=90.0, gt=0)
+    popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Literal
 
@@ -30,9 +29,9 @@ class ItemItemConfig:
     k1: float = Field(default=1.2, gt=0)
     b: float = Field(default=0.75, ge=0, le=1)
     """The two constants of BM25."""
-    half_life_days: float = Field(default=math.inf, gt=0)
+    half_life_days: float = Field(default=90.0, gt=0)
     """After this time a purchase counts half when scores are added up."""
-    popularity_days: float = Field(default=90.0, gt=0)
+    popularity_days: float = Field(default=30.0, gt=0)
 
 
 def _similarity(weights: sp.csr_matrix, config: ItemItemConfig) -> sp.csr_matrix:

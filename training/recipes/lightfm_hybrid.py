@@ -5,7 +5,6 @@ Kula 2015, "Metadata embeddings for user and item cold-start recommendations"; W
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -33,9 +32,9 @@ class LightfmHybridConfig:
     learning_rate: float = Field(default=0.05, gt=0)
     member_penalty: float = Field(default=1e-6, ge=0)
     product_penalty: float = Field(default=1e-6, ge=0)
-    half_life_days: float = Field(default=math.inf, gt=0)
+    half_life_days: float = Field(default=180.0, gt=0)
     """After this time a purchase weighs half as much."""
-    popularity_days: float = Field(default=90.0, gt=0)
+    popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
 
 

@@ -20,7 +20,8 @@ _FORMERLY = 1e-3
 class PopularityConfig:
     """Configuration of `popularity`."""
 
-    window_days: float = Field(default=90.0, gt=0)
+    window_days: float = Field(default=30.0, gt=0)
+    """On Online Retail 30 days beat 60 and 90 (NDCG@10 0.112, 0.104, 0.093 a month before the last)."""
 
 
 def popular(interactions: Interactions, window_days: float) -> NDArray[np.float32]:

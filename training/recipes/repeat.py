@@ -52,7 +52,7 @@ def _past(interactions: Interactions, moment: float, config: RepeatConfig) -> _P
     member, product = (interactions.buys[before, side].astype(np.int64) for side in (0, 1))
     pairs = member * n_products + product
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
-    ends = np.append(starts[1:], len(pairs))
+    ends = np.append(starts[1:], len(pairs))[: len(starts)]
     again = np.flatnonzero(np.diff(pairs) == 0)
     gaps = np.maximum((at[again + 1] - at[again]) / DAY, 0.25)
     return _Past(
