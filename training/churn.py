@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from features.learned import from_lightgbm
@@ -29,6 +29,8 @@ from training.metrics import Interval
 Rows = NDArray[np.float64]
 _YARDSTICK = ("recency_days", "baskets_90d", "baskets_365d", "spend_90d", "spend_365d")
 _NARROWER = (("recency_days", "baskets_90d", "spend_90d"), ("recency_days", "baskets_365d", "spend_365d"))
+_STRIDE = 25
+"""Numbers of trees are tried in these steps."""
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 Scorer = Callable[[pd.DataFrame], Rows]
 
@@ -44,12 +46,14 @@ class ChurnConfig:
     every_days: int = 30
     max_lapse_days: int = 365
     """Who has bought nothing for longer has lapsed already and is left out."""
-    trees: int = 120
-    leaves: int = 15
-    learning_rate: float = 0.05
-    min_leaf: int = 40
-    feature_share: float = 0.6
-    l2: float = 5.0
+    trees: int = 300
+    """At most; how many are kept is chosen on the slice that calibrates."""
+    leaves: tuple[int, ...] = Field(default=(3, 6, 12), strict=False, min_length=1)
+    """Sizes of tree to choose from, likewise."""
+    learning_rate: float = 0.04
+    min_leaf: int = 60
+    feature_share: float = 0.3
+    l2: float = 10.0
     calibration: Literal["platt", "isotonic"] = "platt"
     threads: int = 2
     resamples: int = 200
@@ -71,24 +75,53 @@ class Report:
     chance: NDArray[np.float64]
 
 
-def fit(frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int) -> Churn:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many trees of which size."""
+
+    leaves: int
+    trees: int
+
+
+def tune(frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int) -> Shape:
+    """The shape that ranks best at the cut-off that calibrates, one horizon after the trees learned.
+
+    It is the same slice on which the yardstick is tuned, so that neither has seen more than the other.
+    """
+    learn, choose = _slice(frame, cuts.learn), _slice(frame, (cuts.calibrate,))
+    label, rows = choose["churned"].to_numpy(dtype=bool), _rows(choose, names)
+    best, reached = Shape(config.leaves[0], config.trees), -1.0
+    for leaves in config.leaves:
+        trees = from_lightgbm(_grow(learn, names, config, Shape(leaves, config.trees), seed))
+        sums = np.cumsum(trees.leaf_value[trees.leaves(rows)], axis=1)
+        for count in range(_STRIDE, sums.shape[1] + 1, _STRIDE):
+            auc = metrics.auc(label, sums[:, count - 1])
+            if auc > reached:
+                best, reached = Shape(leaves, count), auc
+    return best
+
+
+def fit(
+    frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int, shape: Shape | None = None
+) -> Churn:
     """Grow trees at the cut-offs to learn at and calibrate them at the later one.
 
     Args:
         frame: member_id, at, churned and a column for each of `names` (NaN where missing).
         cuts: which rows of it learn and which calibrate.
         names: the features to use, in the order in which serving will give them.
-        config: size and shape of the trees.
+        config: size and number of the trees.
         seed: same seed, same data: the same arrays.
+        shape: how many trees of which size; None tunes it.
 
     Raises:
         ValueError: a slice is empty or holds only churners or only others.
     """
-    learn = _slice(frame, cuts.learn)
+    shape = shape or tune(frame, cuts, names, config, seed)
+    trees = from_lightgbm(_grow(_slice(frame, cuts.learn), names, config, shape, seed))
     calibrate = _slice(frame, (cuts.calibrate,))
-    trees = from_lightgbm(_grow(_rows(learn, names), learn["churned"].to_numpy(), names, config, seed))
     curve = platt if config.calibration == "platt" else isotonic
-    raw, chance = curve(trees.raw(_rows(calibrate, names)), calibrate["churned"].to_numpy())
+    raw, chance = curve(trees.raw(_rows(calibrate, names)), calibrate["churned"].to_numpy(dtype=bool))
     return Churn(trees, raw, chance)
 
 
@@ -113,7 +146,8 @@ def report(
     names = tuple(name for members in families.values() for name in members)
     later = _slice(frame, (judged_at,))
     churned = later["churned"].to_numpy(dtype=bool)
-    chance = fit(frame, cuts, names, config, seed).probability(_rows(later, names))
+    shape = tune(frame, cuts, names, config, seed)
+    chance = fit(frame, cuts, names, config, seed, shape).probability(_rows(later, names))
     yardstick = recency_frequency_spend(frame, cuts, seed)(later)
     gap = paired_auc(churned, chance, yardstick, seed, config.resamples)
     measured = measure(churned, chance) | {
@@ -121,8 +155,18 @@ def report(
         "auc_over_yardstick": gap.value,
         "auc_over_yardstick_low": gap.low,
         "auc_over_yardstick_high": gap.high,
+        "trees": float(shape.trees),
+        "leaves": float(shape.leaves),
     }
-    without = _ablation(frame, cuts, later, chance, families, config, seed) if config.ablation else pd.DataFrame()
+    without = pd.DataFrame()
+    if config.ablation:
+
+        def less(family: str) -> NDArray[np.float64]:
+            kept = tuple(name for other, members in families.items() if other != family for name in members)
+            return fit(frame, cuts, kept, config, seed, shape).probability(_rows(later, kept))
+
+        gaps = {family: paired_auc(churned, chance, less(family), seed, config.resamples) for family in families}
+        without = _table(gaps, families)
     return Report(measured, gap, without, churned, chance)
 
 
@@ -180,42 +224,20 @@ def _logs(frame: pd.DataFrame, columns: Sequence[str]) -> Rows:
     return np.log1p(np.maximum(np.nan_to_num(_rows(frame, columns)), 0.0))
 
 
-def _ablation(
-    frame: pd.DataFrame,
-    cuts: Cuts,
-    later: pd.DataFrame,
-    chance: NDArray[np.float64],
-    families: Mapping[str, Sequence[str]],
-    config: ChurnConfig,
-    seed: int,
-) -> pd.DataFrame:
-    churned = later["churned"].to_numpy(dtype=bool)
-    table = []
-    for family, dropped in families.items():
-        names = tuple(name for other, kept in families.items() if other != family for name in kept)
-        if not names:
-            continue
-        without = fit(frame, cuts, names, config, seed).probability(_rows(later, names))
-        gap = paired_auc(churned, chance, without, seed, config.resamples)
-        table.append((family, len(dropped), gap.value, gap.low, gap.high))
-    columns = ["family", "features", "auc_change", "low", "high"]
-    return pd.DataFrame(table, columns=columns).sort_values("auc_change", ascending=False, ignore_index=True)
-
-
-def _grow(rows: Rows, churned: NDArray[np.bool_], names: Sequence[str], config: ChurnConfig, seed: int) -> str:
+def _grow(learn: pd.DataFrame, names: Sequence[str], config: ChurnConfig, shape: Shape, seed: int) -> str:
     """LightGBM's text of the trees; the same on every run for one seed and any number of threads."""
     import lightgbm
 
-    data = lightgbm.Dataset(rows, churned.astype(np.float64), feature_name=list(names), free_raw_data=True)
-    grown = lightgbm.train(_shape(config, seed), data, num_boost_round=config.trees)
-    text: str = grown.model_to_string()
+    label = learn["churned"].to_numpy(dtype=np.float64)
+    data = lightgbm.Dataset(_rows(learn, names), label, feature_name=list(names))
+    text: str = lightgbm.train(_parameters(config, shape, seed), data, num_boost_round=shape.trees).model_to_string()
     return text
 
 
-def _shape(config: ChurnConfig, seed: int) -> dict[str, Any]:
+def _parameters(config: ChurnConfig, shape: Shape, seed: int) -> dict[str, Any]:
     return {
         "objective": "binary",
-        "num_leaves": config.leaves,
+        "num_leaves": shape.leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.min_leaf,
         "feature_fraction": config.feature_share,
@@ -227,6 +249,12 @@ def _shape(config: ChurnConfig, seed: int) -> dict[str, Any]:
         "force_row_wise": True,
         "verbosity": -1,
     }
+
+
+def _table(gaps: Mapping[str, Interval], families: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    columns = ["family", "features", "auc_change", "low", "high"]
+    rows = [(name, len(families[name]), gap.value, gap.low, gap.high) for name, gap in gaps.items()]
+    return pd.DataFrame(rows, columns=columns).sort_values("auc_change", ascending=False, ignore_index=True)
 
 
 def _slice(frame: pd.DataFrame, ats: Sequence[datetime]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from training.frames import Cuts, HistoryTooShortError
 
 BEGINS = datetime(2024, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-SMALL = ChurnConfig(trees=40, leaves=7, min_leaf=30, cut_offs=3, resamples=60, threads=1)
+SMALL = ChurnConfig(trees=100, leaves=(4, 8), min_leaf=30, feature_share=0.6, cut_offs=3, resamples=60, threads=1)
 FAMILIES = {
     "recency": ("recency_days", "recency_over_gap"),
     "frequency": ("baskets_90d", "baskets_365d"),
