@@ -7,18 +7,24 @@ from pathlib import Path
 
 from features.border import BorderError
 from features.entities import Programme
-from features.sources import online_retail
+from features.sources import complete_journey, folder, movielens, online_retail
 from features.sources.loaded import Loaded
 
 __all__ = ["SOURCES", "Loaded", "describe", "load"]
 
 SOURCES: dict[str, Callable[[Path, Programme, Path | None], Loaded]] = {
     "online_retail": online_retail.load,
+    "complete_journey": complete_journey.load,
+    "movielens": movielens.load,
+    "folder": folder.load,
 }
 """The loader of each layout: `loader(path, programme, mapping)`."""
 
 _DESCRIPTIONS = {
     "online_retail": online_retail.DESCRIPTION,
+    "complete_journey": complete_journey.DESCRIPTION,
+    "movielens": movielens.DESCRIPTION,
+    "folder": folder.DESCRIPTION,
 }
 
 

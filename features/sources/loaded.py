@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from features.border import BorderError, check, finish, no_rejects
@@ -56,6 +57,24 @@ def all_rejected(parts: list[pd.DataFrame]) -> pd.DataFrame:
 def rule_counts(rejected: pd.DataFrame) -> dict[str, int]:
     """How many faults each rule found."""
     return {str(rule): int(n) for rule, n in rejected["rule"].value_counts().items()}
+
+
+def content_ids(rows: pd.DataFrame, prefix: Sequence[str], content: Sequence[str]) -> pd.Series[Any]:
+    """Ids made from what the rows say, so that they do not depend on where a row stands or when it is loaded.
+
+    Args:
+        rows: The rows.
+        prefix: Columns whose values begin the id, so that people recognise it.
+        content: Columns whose hash ends it; rows alike in all of them get the same id.
+    """
+    said = rows[list(dict.fromkeys([*prefix, *content]))]
+    begin = " || '-' || ".join(f'"{name}"' for name in prefix)
+    values = ", ".join(f"coalesce(cast(\"{name}\" as varchar), '')" for name in content)
+    with duckdb.connect() as db:
+        db.execute("set TimeZone = 'UTC'")
+        query = f"select {begin} || '-' || left(md5(concat_ws('|', {values})), 10) as id from said"
+        ids = db.register("said", said).execute(query).fetchnumpy()["id"]
+    return pd.Series(ids, index=rows.index, dtype="object")
 
 
 def first_known(rows: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 
@@ -18,7 +17,7 @@ from features.border import BorderError
 from features.entities import Programme
 from features.sources import files
 from features.sources.gift_words import category
-from features.sources.loaded import Loaded, all_rejected, members_seen, products_seen, rule_counts, typed
+from features.sources.loaded import Loaded, all_rejected, content_ids, members_seen, products_seen, rule_counts, typed
 from features.tables import Column, Table
 
 DESCRIPTION = (
@@ -165,7 +164,7 @@ def _first_rule(lines: pd.DataFrame) -> Any:
 def _purchases(lines: pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame(
         {
-            "purchase_id": _ids(lines),
+            "purchase_id": content_ids(lines, ["InvoiceNo", "StockCode"], _CONTENT),
             "basket_id": lines["InvoiceNo"],
             "member_id": lines["CustomerID"],
             "product_id": lines["StockCode"],
@@ -179,17 +178,6 @@ def _purchases(lines: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return typed("purchases", rows)
-
-
-def _ids(lines: pd.DataFrame) -> pd.Series[Any]:
-    """An id from what the line says, so that it does not depend on where the line stands."""
-    said = lines[_CONTENT]
-    with duckdb.connect() as db:
-        db.execute("set TimeZone = 'UTC'")
-        content = ", ".join(f"coalesce(cast({name} as varchar), '')" for name in _CONTENT)
-        query = f"select InvoiceNo || '-' || StockCode || '-' || left(md5(concat_ws('|', {content})), 10) from said"
-        ids = db.register("said", said).execute(query).fetchnumpy()
-    return pd.Series(next(iter(ids.values())), index=lines.index, dtype="object")
 
 
 def _tied(purchases: pd.DataFrame) -> dict[str, int]:
