@@ -1,8 +1,9 @@
-"""A loyalty programme whose truth is known: a history in our own tables, what caused it, and what decisions would cause.
+"""A loyalty programme whose truth is known: a history in our own tables, what caused it, what decisions would cause.
 
 >>> from datetime import UTC, datetime
 >>> from experiments.worlds import WORLDS
->>> tables = simulate(WORLDS["weak"], members=20, products=30, days=200, ends_at=datetime(2026, 1, 1, tzinfo=UTC), seed=1)
+>>> end = datetime(2026, 1, 1, tzinfo=UTC)
+>>> tables = simulate(WORLDS["weak"], members=20, products=30, days=200, ends_at=end, seed=1)
 >>> len(tables["members"]), len(tables["products"])
 (20, 30)
 """
@@ -10,71 +11,160 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from experiments.programme import papers
 from experiments.programme.assortment import Assortment, assortment
 from experiments.programme.baskets import Shelf
 from experiments.programme.chance import BLOCK, LIFE, PAPERS, stacked, stream
-from experiments.programme.life import Life, live
+from experiments.programme.life import live
 from experiments.programme.people import Truth, habits, joined, people, tastes
 from experiments.programme.profiles import profiles
+from experiments.programme.responses import Effect, respond, true_effect
 from experiments.programme.seasons import Seasons, seasons
-from experiments.worlds import World
+from experiments.programme.state import Life
+from experiments.programme.typed import Desk, starts_at
+from experiments.worlds import EFFECT_TYPES, World
+from features.table_files import as_arrow, replacing, schema_of
+from features.tables import TABLES
+
+__all__ = [
+    "Effect",
+    "Truth",
+    "planted",
+    "respond",
+    "simulate",
+    "simulate_chunks",
+    "simulate_to",
+    "true_effect",
+    "truth",
+]
 
 
 def simulate(
     world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int
 ) -> Mapping[str, pd.DataFrame]:
     """A whole history in memory, by table name; for many members use `simulate_chunks` or `simulate_to`."""
-    chunks = list(
-        simulate_chunks(
-            world, members=members, products=products, days=days, ends_at=ends_at, seed=seed, chunk=max(members, 1)
-        )
+    whole = simulate_chunks(
+        world, members=members, products=products, days=days, ends_at=ends_at, seed=seed, chunk=members
     )
-    return chunks[0]
+    return next(whole)
 
 
 def simulate_chunks(
     world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int, chunk: int = BLOCK
 ) -> Iterator[Mapping[str, pd.DataFrame]]:
-    """The same history, `chunk` members at a time (rounded up to whole blocks of 1,000); products and offers come first.
+    """The same history, `chunk` members at a time (rounded up to whole blocks of 1,000).
 
-    Every row is the same whatever the chunks: chance is seeded by block.
+    Every row is the same whatever the chunks: chance is seeded by block. Products and offers come with the first.
+
+    Raises:
+        ValueError: If a size is too small or `ends_at` has no timezone.
     """
+    if members < 1:
+        raise ValueError(f"members={members}: a programme needs at least one")
+    start = starts_at(ends_at, days)
     shop, clock = assortment(world, products, seed), seasons(days, ends_at)
-    desk = papers.Desk(papers.starts_at(ends_at, days), days, np.random.default_rng(0))
-    whole = {"products": papers.product_table(shop, desk), "offers": papers.offer_table(world, desk)}
-    per_chunk = max(1, -(-chunk // BLOCK))
-    blocks = -(-members // BLOCK)
-    for first in range(0, blocks, per_chunk):
-        parts: list[dict[str, pd.DataFrame]] = []
-        for block in range(first, min(first + per_chunk, blocks)):
-            life = _life(world, shop, clock, block, min(BLOCK, members - block * BLOCK), days, ends_at, seed)
-            desk = papers.Desk(papers.starts_at(ends_at, days), days, stream(seed, PAPERS, block))
-            parts.append(papers.papers(life, desk, block))
-        tables = {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
-        yield {**(whole if first == 0 else {}), **tables}
+    desk = Desk(start, days, stream(seed, PAPERS))
+    first = {"products": papers.product_table(shop, desk), "offers": papers.offer_table(world, desk)}
+    sizes = _blocks(members)
+    step = max(1, -(-chunk // BLOCK))
+    for at in range(0, len(sizes), step):
+        parts = [
+            papers.papers(
+                _live(world, shop, clock, block, size, days, start, seed), _desk(start, days, seed, block), block
+            )
+            for block, size in enumerate(sizes[at : at + step], start=at)
+        ]
+        yield first | {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
+        first = {}
+
+
+def simulate_to(
+    folder: Path, world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int
+) -> Mapping[str, Path]:
+    """Write the history as one Parquet file for each table, in bounded memory: what `features.history.merge` takes.
+
+    Args:
+        folder: Made if absent; files of earlier runs are replaced.
+        world: One of `WORLDS`.
+        members: How many.
+        products: How many.
+        days: Length of the history.
+        ends_at: Its end (aware).
+        seed: Same seed, same files.
+
+    Returns:
+        Table name → file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [name for name in TABLES if name != "outcomes"]
+    paths = {name: folder / f"{name}.parquet" for name in names}
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                pq.ParquetWriter(stack.enter_context(replacing(path)), schema_of(TABLES[name]), compression="zstd")
+            )
+            for name, path in paths.items()
+        }
+        for tables in simulate_chunks(world, members=members, products=products, days=days, ends_at=ends_at, seed=seed):
+            for name, frame in tables.items():
+                writers[name].write_table(as_arrow(frame, TABLES[name]).cast(schema_of(TABLES[name])))
+    return paths
 
 
 def truth(world: World, *, members: int, products: int, seed: int) -> Truth:
     """The true parameters of the members that `simulate` with the same arguments lets live."""
     shop = assortment(world, products, seed)
-    sizes = [min(BLOCK, members - first) for first in range(0, members, BLOCK)]
-    return joined(people(world, shop, block * BLOCK, size, seed, block) for block, size in enumerate(sizes))
+    return joined(people(world, shop, block * BLOCK, size, seed, block) for block, size in enumerate(_blocks(members)))
 
 
-def _life(
-    world: World, shop: Assortment, clock: Seasons, block: int, count: int, days: int, ends_at: datetime, seed: int
+def planted(world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int) -> pd.DataFrame:
+    """What each type would have caused, exactly, in the randomised stretch of this history.
+
+    A member's effect depends on the moment: whether a basket was coming anyway, whether they are gone, how many
+    contacts they had. This is the mean over all decisions drawn by lot: what an estimate from the log is judged by.
+
+    Returns:
+        A row for each of EFFECT_TYPES: `type`, `effect` (on the chance of a basket in the reward window), `decisions`.
+    """
+    start = starts_at(ends_at, days)
+    shop, clock = assortment(world, products, seed), seasons(days, ends_at)
+    total, count = np.zeros(len(EFFECT_TYPES)), 0
+    for block, size in enumerate(_blocks(members)):
+        life = _live(world, shop, clock, block, size, days, start, seed)
+        (rows,) = life.log.wholes("decided", "member")
+        probability, natural, reach = life.log.columns("decided", "probability", "natural", "reach")
+        lot = np.isfinite(probability)
+        rows, natural, reach = rows[lot], natural[lot, None], reach[lot, None]
+        who = life.shelf.truth
+        total += (reach * who.lift[rows] * (1 - natural) - who.drop[rows] * natural).sum(axis=0)
+        count += len(rows)
+    return pd.DataFrame({"type": EFFECT_TYPES, "effect": total / max(count, 1), "decisions": count})
+
+
+def _blocks(members: int) -> list[int]:
+    return [min(BLOCK, members - first) for first in range(0, members, BLOCK)]
+
+
+def _desk(start: datetime, days: int, seed: int, block: int) -> Desk:
+    return Desk(start, days, stream(seed, PAPERS, block + 1))
+
+
+def _live(
+    world: World, shop: Assortment, clock: Seasons, block: int, size: int, days: int, start: datetime, seed: int
 ) -> Life:
-    who = people(world, shop, block * BLOCK, count, seed, block)
+    who = people(world, shop, block * BLOCK, size, seed, block)
     weights = tastes(shop, who.taste)
     staples = habits(world, shop, weights, seed, block)
     rng = stream(seed, LIFE, block)
-    last = -rng.random(staples.gap_days.shape) * staples.gap_days + staples.begins * days
-    month = (papers.starts_at(ends_at, days).timetuple().tm_yday - 1) / 30.44
-    shelf = Shelf(shop, who, staples, last, stacked(weights), days, month)
-    return live(world, shelf, profiles(days, count, seed, block), clock, days, rng)
+    last = staples.begins * days - rng.random(staples.gap_days.shape) * staples.gap_days
+    months = (start.timetuple().tm_yday - 1) / 30.44
+    shelf = Shelf(shop, who, staples, last, stacked(weights), days, months)
+    return live(world, shelf, profiles(days, size, seed, block), clock, days, rng)

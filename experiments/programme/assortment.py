@@ -12,7 +12,7 @@ from experiments.worlds import World
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """`repeat` is the days after which its staples run out (0: nothing runs out); `peak` the day of year it sells best."""
+    """`repeat`: days after which its staples run out (0: nothing runs out); `peak`: the day of year it sells best."""
 
     name: str
     noun: str
@@ -124,4 +124,5 @@ def _seasons(category: Whole) -> Floats:
     peak = np.array([c.peak for c in CATEGORIES])[:, None]
     swing = np.array([c.swing for c in CATEGORIES])[:, None]
     weight = 1 + swing * np.cos(2 * np.pi * (middle - peak) / 365)
-    return (weight / weight.max(axis=1, keepdims=True))[category]
+    relative: Floats = weight / weight.max(axis=1, keepdims=True)
+    return relative[category]

@@ -24,7 +24,7 @@ def stream(seed: int, purpose: int, block: int = 0) -> np.random.Generator:
 
 def stacked(weights: Floats) -> Floats:
     """Rows of chances (n, k), each summing to one, as one rising array for `draw`."""
-    cumulative = np.cumsum(weights, axis=1)
+    cumulative: Floats = np.cumsum(weights, axis=1)
     cumulative[:, -1] = 1.0
     cumulative += np.arange(len(weights))[:, None]
     return cumulative.ravel()
@@ -32,7 +32,8 @@ def stacked(weights: Floats) -> Floats:
 
 def draw(cumulative: Floats, width: int, rows: Whole, uniform: Floats) -> Whole:
     """One column (0 … width − 1) for each of `rows`, by inversion of what `stacked` made."""
-    return np.minimum(np.searchsorted(cumulative, rows + uniform, side="right") - rows * width, width - 1)
+    column: Whole = np.searchsorted(cumulative, rows + uniform, side="right") - rows * width
+    return np.minimum(column, width - 1)
 
 
 class Log:
@@ -50,3 +51,23 @@ class Log:
         """The named columns in the order written; empty arrays if nothing was."""
         parts = self._parts.get(name, [])
         return [np.concatenate([part[n] for part in parts]).astype(np.float64) if parts else np.empty(0) for n in names]
+
+    def wholes(self, name: str, *names: str) -> list[Whole]:
+        """The same for columns of whole numbers."""
+        return [column.astype(np.int64) for column in self.columns(name, *names)]
+
+
+def uniform(seed: int, purpose: int, *keys: Whole) -> Floats:
+    """A chance in [0, 1) for each row that hangs on its keys alone, not on order or company (SplitMix64)."""
+    state = np.full(len(keys[0]), seed & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
+    for key in (np.full(len(keys[0]), purpose), *keys):
+        state = _mixed(state ^ key.astype(np.uint64))
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: npt.NDArray[np.uint64] = state ^ (state >> np.uint64(31))
+    return mixed

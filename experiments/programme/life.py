@@ -1,59 +1,20 @@
-"""Two years of one block of members, window by window: who fades, who is sent what, who shops when, and for what."""
+"""Two years of one block of members, window by window: who fades, who is sent what, who shops when."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from experiments.programme import ledger, offers
-from experiments.programme.baskets import Lines, Shelf, fill
-from experiments.programme.chance import Flags, Floats, Log, Whole
-from experiments.programme.ledger import Ledger
+from experiments.programme.baskets import Shelf
+from experiments.programme.chance import Flags, Floats, Whole
+from experiments.programme.checkout import check_out
 from experiments.programme.profiles import Profiles
 from experiments.programme.seasons import Seasons, operational, real
+from experiments.programme.state import ACTIVE, FADING, GONE, Life, Window
 from experiments.worlds import World
 
-ACTIVE, FADING, GONE = range(3)
 _ENGAGES = np.array([1.0, 0.4, 0.03])
 """Rate of engagements by standing, relative to an active member's."""
-
-
-@dataclass(slots=True)
-class Life:
-    """The state of a block; arrays (n,). It moves while the block lives."""
-
-    world: World
-    shelf: Shelf
-    profiles: Profiles
-    clock: Seasons
-    days: int
-    rng: np.random.Generator
-    book: Ledger
-    standing: Whole
-    left: Floats
-    """Operational days until the next basket that comes by itself."""
-    bad: Floats
-    engaged: Floats
-    contacts: Floats
-    """Recent bad experiences, engagements, contacts: halved at every window."""
-    last_basket: Floats
-    baskets: int = 0
-    log: Log = field(default_factory=Log)
-
-
-@dataclass(slots=True)
-class Window:
-    """One reward window of every member; arrays (n,). `extra_at` and `uses` are used up as it passes."""
-
-    number: int
-    start: Floats
-    end: Floats
-    here: Flags
-    speed: Floats
-    arm: Whole
-    extra_at: Floats
-    uses: Flags
 
 
 def live(world: World, shelf: Shelf, profiles: Profiles, clock: Seasons, days: int, rng: np.random.Generator) -> Life:
@@ -132,9 +93,10 @@ def _speed(life: Life, rows: Whole, at: Floats) -> Floats:
     world = life.world
     by_standing = np.array([1.0, world.fading_speed, 0.0])[life.standing[rows]]
     urgent = ledger.expiring(life.book, rows, at) >= 100
-    return (
-        by_standing * (1 + world.points_pull * urgent) * (1 + world.engagement_pull * np.minimum(life.engaged[rows], 3))
-    )
+    by_points = 1 + world.points_pull * urgent
+    by_engagement = 1 + world.engagement_pull * np.minimum(life.engaged[rows], 3)
+    speed: Floats = by_standing * by_points * by_engagement
+    return speed
 
 
 def _contact(life: Life, window: Window, allowed: Flags, budget: Floats, by_lot: bool) -> None:
@@ -189,94 +151,10 @@ def _shop(life: Life, window: Window, op_start: Floats, op_end: Floats) -> None:
         on = np.isfinite(at)
         rows, at, op, impulse = rows[on], at[on], op[on], (window.extra_at[rows] < natural_at)[on]
         if len(rows):
-            _basket(life, window, rows, at, impulse)
+            check_out(life, window, rows, at, impulse)
         window.extra_at[rows[impulse]] = np.inf
         by_itself = rows[~impulse]
         now[by_itself] = op[~impulse]
         shape = truth.regularity[by_itself]
         life.left[by_itself] = life.rng.gamma(shape) / shape * truth.gap_days[by_itself]
     life.left = np.where(window.here, life.left - (op_end - now) * window.speed, life.left)
-
-
-def _basket(life: Life, window: Window, rows: Whole, at: Floats, impulse: Flags) -> None:
-    lines = fill(life.shelf, rows, at, impulse, life.rng)
-    # An offer that causes a basket is used on that basket, not on an earlier one.
-    using = window.uses[rows] & (impulse | ~np.isfinite(window.extra_at[rows]))
-    window.uses[rows[using]] = False
-    arm = np.where(using, window.arm[rows], -1)
-    price = life.shelf.shop.price[lines.product]
-    gross = price * lines.quantity - lines.discount
-    discount = np.round(lines.discount + _off(life.world, arm, gross, lines.basket), 2)
-    amount = price * lines.quantity - discount
-    number = life.baskets + np.arange(len(rows))
-    life.baskets += len(rows)
-    lot, points, back = _points(life, rows, at, arm, lines, amount)
-    life.log.add(
-        "basket",
-        number=number,
-        member=rows,
-        at=at,
-        arm=arm,
-        lot=lot,
-        points=points,
-        window=np.full(len(rows), window.number),
-    )
-    life.log.add(
-        "line", basket=number[lines.basket], member=rows[lines.basket], product=lines.product, quantity=lines.quantity,
-        discount=discount, at=at[lines.basket], back_at=at[lines.basket] + lines.return_after, back_points=back, lot=lot[lines.basket],
-        arm=arm[lines.basket],
-    )  # fmt: skip
-    value = np.bincount(lines.basket, weights=discount - lines.discount, minlength=len(rows))
-    life.log.add(
-        "redeem",
-        member=rows[using],
-        at=at[using],
-        arm=arm[using],
-        window=np.full(int(using.sum()), window.number),
-        value=value[using],
-    )
-    _after(life, rows, at, impulse, lines)
-
-
-def _off(world: World, arm: Whole, gross: Floats, basket: Whole) -> Floats:
-    """Money that the offer takes off each line."""
-    used = arm[basket]
-    share = np.array([a.discount if a.type == "discount_percent" else 0.0 for a in world.arms])
-    money = np.array([a.discount if a.type == "discount_amount" else 0.0 for a in world.arms])
-    total = np.bincount(basket, weights=gross, minlength=len(arm))[basket]
-    part = np.where(used >= 0, share[used], 0.0) + np.where(used >= 0, np.minimum(money[used] / total, 1.0), 0.0)
-    return gross * part
-
-
-def _points(
-    life: Life, rows: Whole, at: Floats, arm: Whole, lines: Lines, amount: Floats
-) -> tuple[Whole, Floats, Floats]:
-    """Earn by the tier of the moment, then perhaps redeem: (lot, points earned, points a return takes back per line)."""
-    world, book, n = life.world, life.book, len(rows)
-    ledger.expire(book, rows, at)
-    rate = np.array([t.earn_rate for t in world.tiers])[ledger.tier(book, world, rows, at)]
-    factor = np.array([a.points if a.type == "points_multiplier" else 1.0 for a in world.arms])
-    bonus = np.array([a.points if a.type == "points_fixed" else 0.0 for a in world.arms])
-    rate = rate * np.where(arm >= 0, factor[arm], 1.0)
-    kept = lines.return_after + at[lines.basket] > life.days
-    back = np.where(kept, 0.0, np.floor(np.maximum(amount, 0) * rate[lines.basket]))
-    spend = np.bincount(lines.basket, weights=amount, minlength=n)
-    earned = np.floor(spend * rate + 1e-9) + np.where(arm >= 0, bonus[arm], 0.0)
-    taken = np.bincount(lines.basket, weights=back, minlength=n)
-    want = life.rng.random((2, n))
-    have = ledger.balance(book, rows)
-    wish = np.maximum(ledger.SMALLEST, np.floor(have * (0.5 + 0.5 * want[1]) / 100) * 100)
-    redeems = (have >= ledger.SMALLEST) & (want[0] < 0.12)
-    ledger.redeem(book, rows[redeems], at[redeems], life.baskets - n + np.flatnonzero(redeems), wish[redeems])
-    net_spend = spend - np.bincount(lines.basket, weights=np.where(kept, 0.0, amount), minlength=n)
-    lot = ledger.earn(book, rows, at, np.maximum(earned - taken, 0), net_spend)
-    return lot, earned, back
-
-
-def _after(life: Life, rows: Whole, at: Floats, impulse: Flags, lines: Lines) -> None:
-    life.last_basket[rows] = at
-    returned = np.bincount(lines.basket, weights=np.isfinite(lines.return_after), minlength=len(rows)) > 0
-    uniform = life.rng.random((2, len(rows)))
-    life.bad[rows] += uniform[0] < life.world.bad_experience + 0.25 * returned
-    back = impulse & (life.standing[rows] == GONE) & (uniform[1] < 0.5)
-    life.standing[rows[back]] = ACTIVE

@@ -23,6 +23,7 @@ _LOVES_COMPANY = ("event_invitation", "community_invitation", "review_request", 
 class Truth:
     """True parameters, one row per member; never written to a table. Effect arrays are (n_members, EFFECT_TYPES)."""
 
+    shop: Assortment
     member_ids: Texts
     gap_days: Floats
     """Mean gap between baskets while active."""
@@ -84,6 +85,7 @@ def people(world: World, shop: Assortment, first: int, count: int, seed: int, bl
     lift, drop, uses = _effects(world, kind, z[:, 1], z[:, 2], company, rng)
     weights = tastes(shop, taste)
     return Truth(
+        shop=shop,
         member_ids=np.array([f"M{i:07d}" for i in range(first + 1, first + count + 1)], dtype=object),
         gap_days=gap,
         regularity=1.0 + rng.gamma(2.0, 1.0, count),
@@ -131,7 +133,8 @@ def habits(world: World, shop: Assortment, weights: Floats, seed: int, block: in
 def joined(parts: Iterable[Truth]) -> Truth:
     """Blocks one after the other."""
     rows = list(parts)
-    return Truth(*(np.concatenate([getattr(part, f.name) for part in rows]) for f in fields(Truth)))
+    columns = [f.name for f in fields(Truth) if f.name != "shop"]
+    return Truth(rows[0].shop, *(np.concatenate([getattr(part, name) for part in rows]) for name in columns))
 
 
 def _kinds(pace: Floats, thrift: Floats, rng: np.random.Generator) -> Whole:
@@ -140,7 +143,8 @@ def _kinds(pace: Floats, thrift: Floats, rng: np.random.Generator) -> Whole:
     logits = np.stack(
         [0.9 + 0.5 * thrift, 0.1 - 0.9 * pace, zero - 0.7 - 0.6 * thrift, zero - 0.3 + 0.5 * pace], axis=1
     )
-    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+    kind: Whole = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+    return kind
 
 
 def _effects(
