@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
@@ -145,32 +146,63 @@ def _entries(
         return ()
     found = (_entry(f"{name}.yaml", FILES[name], index, row, zone, tiers, errors) for index, row in enumerate(rows))
     candidates = tuple(candidate for candidate in found if candidate is not None)
-    for candidate in candidates:
-        _once(f"{name}.yaml", candidate, seen, errors)
+    for row in rows:
+        _once(f"{name}.yaml", FILES[name], row, seen, errors)
     return candidates
 
 
 def _entry(
     file: str, family: Family, index: int, row: object, zone: str, tiers: tuple[str, ...], errors: list[str]
 ) -> Candidate | None:
-    label = row.get("id") if isinstance(row, dict) else None
-    prefix = f'{file}: {family} "{label}"' if label is not None else f"{file}: {family} number {index + 1}"
+    prefix = f"{file}: {family} {_label(row, index)}"
+    if not isinstance(row, dict):
+        errors.append(f'{prefix}: {row} is no entry; write keys and values below "- id: …"')
+        return None
     try:
         entry = Entry.model_validate(row)
     except ValidationError as error:
         errors.extend(sentences(error, Entry, prefix))
+        rest = _without(row, error)
+        money = all(fault["loc"][0] != "economics" for fault in error.errors())
+        more = faults(rest, family, zone, tiers, money=money) if rest else []
+        errors.extend(f"{prefix}: {fault}" for fault in more)
         return None
     errors.extend(f"{prefix}: {fault}" for fault in faults(entry, family, zone, tiers))
     return entry.candidate(family, zone)
 
 
-def _once(file: str, candidate: Candidate, seen: dict[str, str], errors: list[str]) -> None:
-    if candidate.id in seen:
+def _label(row: object, index: int) -> str:
+    name = row.get("id") if isinstance(row, dict) else None
+    return f"number {index + 1}" if name is None else f'"{name}"'
+
+
+def _without(row: dict[str, Any], error: ValidationError) -> Entry | None:
+    """The entry without what was refused, so that the rules about the rest can be told too; None if nothing is left."""
+    rest = copy.deepcopy(row)
+    for fault in error.errors():
+        here: Any = rest
+        for part in fault["loc"]:
+            inner = here.get(part)
+            if not isinstance(inner, dict):
+                here.pop(part, None)
+                break
+            here = inner
+    try:
+        return Entry.model_validate({"id": "unnamed", "name": "unnamed", **rest})
+    except ValidationError:
+        return None
+
+
+def _once(file: str, family: Family, row: object, seen: dict[str, str], errors: list[str]) -> None:
+    name = row.get("id") if isinstance(row, dict) else None
+    if not isinstance(name, str):
+        return
+    if name in seen:
         errors.append(
-            f'{file}: {candidate.family} "{candidate.id}": the id is already used in {seen[candidate.id]}; '
-            "ids are unique over offers, actions and benefits, rename one"
+            f'{file}: {family} "{name}": the id is already used in {seen[name]}; ids are unique over offers, actions '
+            "and benefits, rename one"
         )
-    seen.setdefault(candidate.id, file)
+    seen.setdefault(name, file)
 
 
 def to_json(catalog: Catalog) -> bytes:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainValidator
 
 from features.entities import (
     ACTION_TYPES,
@@ -43,10 +43,19 @@ def _zone(value: str) -> str:
     return value
 
 
+def _moment(value: object) -> date | datetime | None:
+    if value is None or isinstance(value, date):
+        return value
+    raise ValueError(f'"{value}" is no date; write one like 2026-12-31, or 2026-12-31 18:00:00')
+
+
+Moment = Annotated[datetime | date | None, PlainValidator(_moment)]
 Id = Annotated[str, AfterValidator(_slug)]
 Money = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(ge=1, le=36500)]
+Remembered = Annotated[int, Field(ge=1, le=90)]
+"""Days that contacts are remembered."""
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
@@ -133,8 +142,8 @@ class LimitsEntry(Written):
     """How often."""
 
     per_member: Annotated[int, Field(ge=1)] | None = None
-    per_days: Days = 30
-    cooldown_days: Annotated[float, Field(ge=0, le=3650)] = 0.0
+    per_days: Remembered = 30
+    cooldown_days: Annotated[float, Field(ge=0, le=90)] = 0.0
 
 
 class EconomicsEntry(Written):
@@ -158,8 +167,8 @@ class Entry(Written):
     conditions: ConditionsEntry = ConditionsEntry()
     limits: LimitsEntry = LimitsEntry()
     economics: EconomicsEntry = EconomicsEntry()
-    starts: datetime | date | None = None
-    ends: datetime | date | None = None
+    starts: Moment = None
+    ends: Moment = None
     placements: list[Id] = Field(default_factory=list)
     channels: list[Literal["app", "web", "email", "sms", "push", "till", "call"]] = Field(default_factory=list)
     category: str | None = None
@@ -190,9 +199,12 @@ class Entry(Written):
         )
 
 
-def faults(entry: Entry, family: Family, zone: str, tiers: tuple[str, ...]) -> list[str]:
-    """What is wrong with an entry whose fields are each right: a sentence for each."""
+def faults(entry: Entry, family: Family, zone: str, tiers: tuple[str, ...], *, money: bool = True) -> list[str]:
+    """What is wrong with an entry whose fields are each right: a sentence for each. `money` looks at the reward too."""
     found = _type_faults(entry, family) + _date_faults(entry, zone) + _range_faults(entry)
+    reward = _REWARDS.get(entry.type) if money else None
+    if reward is not None and (sentence := reward(entry.economics)):
+        found.append(sentence)
     if tiers:
         unknown = [tier for tier in entry.conditions.tiers if tier not in tiers]
         found += [f'conditions.tiers names the unknown tier "{tier}"{did_you_mean(tier, tiers)}' for tier in unknown]
@@ -206,8 +218,7 @@ def _type_faults(entry: Entry, family: Family) -> list[str]:
         return ['type "do_nothing" must have the id "do_nothing"; rename it']
     if entry.id == "do_nothing" and entry.type != "do_nothing":
         return ['the id "do_nothing" is kept for doing nothing; choose another']
-    sentence = _REWARDS[entry.type](entry.economics) if entry.type in _REWARDS else None
-    return [sentence] if sentence else []
+    return []
 
 
 def _date_faults(entry: Entry, zone: str) -> list[str]:
