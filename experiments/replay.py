@@ -1,7 +1,8 @@
 """Logged decisions run again: from their own inputs to see that they come out the same, or under another policy.
 
-Nothing is read back: a record brings the inputs, the versions say which catalogue, policy and experiments held, and
-`decide` runs. Equal means equal in every byte.
+No answer is read back: the journal's payload brings the inputs, its versions say which catalogue, policy, experiments
+and models held, features are finished again from the member's state, models score again, and `decide` runs. Equal means
+equal in every byte.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
+import orjson
+
 from features.entities import Catalog
-from serving import plain
+from serving import payload, records
 from serving.assignment import Experiments
 from serving.decide import decide
 from serving.policy import Policy
@@ -32,6 +35,33 @@ class Record:
     versions: Mapping[str, str]
     """`catalog`, `policy` and `experiments` → version."""
     decision: Decision
+
+
+Finish = Callable[[bytes, float], Mapping[str, float]]
+"""From a member's state and a moment (epoch seconds) to features; an empty state has none."""
+Score = Callable[[payload.Payload, Snapshot, Ask], Learned]
+"""What the models named in a payload's header say about its state and vector."""
+
+
+def read(blob: bytes, finish: Finish, score: Score | None = None) -> Record:
+    """A journal payload as a record.
+
+    Args:
+        blob: one row's payload.
+        finish: turns the state into features.
+        score: scores again from the bundles of that time; without it, what the models said is taken from the header.
+
+    Raises:
+        serving.payload.PayloadError: the blob is no payload.
+    """
+    found = payload.decode(blob)
+    features = finish(found.state, found.header["at"]) if found.state else {}
+    snapshot, ask = records.snapshot_of(found.header, features), records.ask_of(found.header)
+    learned = records.learned_of(found.header) if score is None else score(found, snapshot, ask)
+    versions = records.versions_of(found.header)
+    names = {"catalog": versions.catalog, "policy": versions.policy, "experiments": versions.experiments}
+    decision = records.decision_of(found.header)
+    return Record(found.header["decision_id"], snapshot, ask, learned, names, decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +153,7 @@ class _Tally:
         before, after = _given(record.decision), _given(again)
         self.before += sum(result.value.net for result in record.decision.results)
         self.after += sum(result.value.net for result in again.results)
-        same = before == after if given_only else plain.dumps(record.decision) == plain.dumps(again)
+        same = before == after if given_only else orjson.dumps(record.decision) == orjson.dumps(again)
         if same:
             self.equal += 1
             return
