@@ -17,7 +17,6 @@ import apsw
 import orjson
 
 from serving.journal_rows import (
-    REQUEST_LIFE_US,
     Counts,
     DecisionRow,
     EventRow,
@@ -25,6 +24,7 @@ from serving.journal_rows import (
     RequestRow,
     VoidRow,
 )
+from serving.journal_sql import REQUEST_LIFE_US
 from serving.snapshot import Contact
 from serving.tickets import JournalError, LateError, Ticket
 from serving.writer import Writer
@@ -169,6 +169,11 @@ class Journal:
         """Experiment → the variant the member was first exposed to."""
         return dict(self._all("select experiment, variant from exposures where member_id = ?", (member_id,)))
 
+    def consents(self, member_id: str) -> dict[str, bool]:
+        """Purposes to which the member has consented or objected through events."""
+        rows = self._all("select purpose, given from consents where member_id = ?", (member_id,))
+        return {purpose: bool(given) for purpose, given in rows}
+
     def read_events(self, after_seq: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """Events accepted after `after_seq`, in order."""
         rows = self._all(f"select {_EVENT} from events where seq > ? order by seq limit ?", (after_seq, limit))
@@ -192,9 +197,9 @@ class Journal:
         sql = f"select {_DECISION} from decisions where member_id = ? and at >= ? order by at, seq"
         return [_stored(row) for row in self._all(sql, (member_id, since))]
 
-    def last_seq(self, table: str = "events") -> int:
-        """The highest `seq` of `events` or `decisions`, 0 if there is none."""
-        row = self._first("select max(seq) from decisions" if table == "decisions" else "select max(seq) from events")
+    def last_seq(self) -> int:
+        """The position of what was written last, event or decision; 0 if nothing was."""
+        row = self._first("select max(seq) from sqlite_sequence")
         return int(row[0] or 0) if row else 0
 
     def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:

@@ -1,40 +1,10 @@
-"""What a journal holds, and how one batch of rows gets into it: the schema and the SQL of one commit.
-
-Rows are written in few statements with many values each: every statement gives the interpreter lock away once, and
-getting it back beside a busy event loop is what a commit would otherwise wait for.
-"""
+"""What goes into a journal and what comes of it: the rows handed in, and the outcomes handed back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import apsw
-import orjson
-
-REQUEST_LIFE_US = 24 * 3600 * 1_000_000
-"""For how long a `request_id` keeps its answer, in microseconds."""
-
-SCHEMA = """
-create table if not exists events(
-  seq integer primary key autoincrement, event_id text not null unique, member_id text not null,
-  received_at integer not null, payload blob not null);
-create index if not exists events_by_member on events(member_id, seq);
-create table if not exists decisions(
-  seq integer primary key autoincrement, decision_id text not null unique, member_id text not null,
-  family text not null, at integer not null, period_key text unique, learnable integer not null, payload blob not null);
-create index if not exists decisions_by_member on decisions(member_id, at);
-create table if not exists requests(
-  request_id text primary key, body_hash blob not null, decision_id text not null, at integer not null) without rowid;
-create table if not exists contacts(
-  member_id text not null, at integer not null, decision_id text not null, candidate_id text not null,
-  candidate_type text not null, family text not null, channel text not null,
-  primary key(member_id, at, decision_id, candidate_id)) without rowid;
-create table if not exists exposures(
-  member_id text not null, experiment text not null, variant text not null, at integer not null,
-  primary key(member_id, experiment)) without rowid;
-"""
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +15,8 @@ class EventRow:
     member_id: str
     received_at: int
     payload: bytes
+    consents: Mapping[str, bool] = field(default_factory=dict)
+    """Purposes to which the member consented or objected with this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,185 +86,3 @@ class Kept:
 
 Work = tuple[EventRow, ...] | tuple[DecisionRow, ...] | RequestRow | VoidRow
 Outcome = Counts | tuple[Kept, ...] | Kept | None
-
-
-def commit(connection: apsw.Connection, works: Sequence[Work]) -> list[Outcome]:
-    """Write all works in one transaction, in order; all of them or (by exception) none."""
-    connection.execute("begin immediate")
-    try:
-        outcomes = _write_all(connection, works)
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
-    return outcomes
-
-
-def _write_all(connection: apsw.Connection, works: Sequence[Work]) -> list[Outcome]:
-    events = [row for work in works if isinstance(work, tuple) for row in work if isinstance(row, EventRow)]
-    decisions = [row for work in works if isinstance(work, tuple) for row in work if isinstance(row, DecisionRow)]
-    fresh = _write_events(connection, events)
-    requests = _Requests(connection, works)
-    kept = iter(_write_decisions(connection, decisions, requests))
-    outcomes = [_outcome(connection, work, fresh, kept, requests) for work in works]
-    requests.flush()
-    return outcomes
-
-
-def _outcome(
-    connection: apsw.Connection, work: Work, fresh: set[str], kept: Iterator[Kept], requests: _Requests
-) -> Outcome:
-    if isinstance(work, RequestRow):
-        return requests.claim(work)
-    if isinstance(work, VoidRow):
-        _void(connection, work.decision_id)
-        return None
-    if work and isinstance(work[0], DecisionRow):
-        return tuple(next(kept) for _ in work)
-    ids = [row.event_id for row in work if isinstance(row, EventRow)]
-    new = fresh.intersection(ids)
-    fresh -= new
-    return Counts(len(new), len(ids) - len(new))
-
-
-def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[str]:
-    if not rows:
-        return set()
-    known = set(_known(connection, "select event_id from events where event_id in", [row.event_id for row in rows]))
-    fresh = {row.event_id: row for row in reversed(rows) if row.event_id not in known}
-    values = [(r.event_id, r.member_id, r.received_at, r.payload) for r in rows if fresh.get(r.event_id) is r]
-    _insert(connection, "insert into events(event_id, member_id, received_at, payload)", values)
-    return set(fresh)
-
-
-def _write_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], requests: _Requests) -> list[Kept]:
-    if not rows:
-        return []
-    owners: dict[str, str] = dict(
-        _pairs(connection, "period_key, decision_id from decisions where period_key", [r.period_key for r in rows])
-    )
-    kept: list[Kept] = []
-    new: list[DecisionRow] = []
-    for row in rows:
-        outcome = _keep(row, owners, requests)
-        kept.append(outcome)
-        if outcome.how == "stored":
-            new.append(row)
-    _insert_decisions(connection, new)
-    return kept
-
-
-def _keep(row: DecisionRow, owners: dict[str, str], requests: _Requests) -> Kept:
-    owner = owners.get(row.period_key, row.decision_id) if row.period_key else row.decision_id
-    if owner == row.supersedes:
-        owner = row.decision_id
-    if row.request_id:
-        claimed = requests.claim(RequestRow(row.request_id, row.body_hash, owner, row.at))
-        if claimed.how != "stored":
-            return claimed
-    if owner != row.decision_id:
-        return Kept("repeat", owner)
-    if row.period_key:
-        owners[row.period_key] = row.decision_id
-    return Kept("stored", row.decision_id)
-
-
-def _insert_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow]) -> None:
-    for row in rows:
-        if row.supersedes:
-            connection.execute("update decisions set period_key = null where decision_id = ?", (row.supersedes,))
-    _insert(
-        connection,
-        "insert into decisions(decision_id, member_id, family, at, period_key, learnable, payload)",
-        [(r.decision_id, r.member_id, r.family, r.at, r.period_key, int(r.learnable), r.payload) for r in rows],
-    )
-    _insert(
-        connection,
-        "insert or ignore into contacts(member_id, at, decision_id, candidate_id, candidate_type, family, channel)",
-        [
-            (r.member_id, r.at, r.decision_id, c.candidate_id, c.candidate_type, c.family, c.channel)
-            for r in rows
-            for c in r.contacts
-        ],
-    )
-    _insert(
-        connection,
-        "insert or ignore into exposures(member_id, experiment, variant, at)",
-        [(r.member_id, experiment, variant, r.at) for r in rows for experiment, variant in r.exposures.items()],
-    )
-
-
-def _void(connection: apsw.Connection, decision_id: str) -> None:
-    connection.execute("update decisions set period_key = null, learnable = 0 where decision_id = ?", (decision_id,))
-    connection.execute(
-        "delete from contacts where (member_id, at, decision_id) in "
-        "(select member_id, at, decision_id from decisions where decision_id = ?)",
-        (decision_id,),
-    )
-    connection.execute("delete from requests where decision_id = ?", (decision_id,))
-
-
-class _Requests:
-    """Which requests are answered already, those of this batch included."""
-
-    def __init__(self, connection: apsw.Connection, works: Sequence[Work]) -> None:
-        self._connection = connection
-        self._rows: dict[str, tuple[bytes, str, int]] = {}
-        self._new: dict[str, RequestRow] = {}
-        ids = list(_request_ids(works))
-        if ids:
-            sql = "select request_id, body_hash, decision_id, at from requests where request_id in"
-            for row in connection.execute(f"{sql} (select value from json_each(?))", (_json(ids),)):
-                self._rows[row[0]] = (row[1], row[2], row[3])
-
-    def claim(self, row: RequestRow) -> Kept:
-        """Bind the request to its decision unless it is bound already and not yet 24 hours old."""
-        known = self._rows.get(row.request_id)
-        if known is None or row.at - known[2] > REQUEST_LIFE_US:
-            self._rows[row.request_id] = (row.body_hash, row.decision_id, row.at)
-            self._new[row.request_id] = row
-            return Kept("stored", row.decision_id)
-        return Kept("repeat" if known[0] == row.body_hash else "conflict", known[1])
-
-    def flush(self) -> None:
-        _insert(
-            self._connection,
-            "insert or replace into requests(request_id, body_hash, decision_id, at)",
-            [(r.request_id, r.body_hash, r.decision_id, r.at) for r in self._new.values()],
-        )
-
-
-def _request_ids(works: Iterable[Work]) -> Iterator[str]:
-    for work in works:
-        rows = work if isinstance(work, tuple) else (work,)
-        for row in rows:
-            if isinstance(row, DecisionRow | RequestRow) and row.request_id:
-                yield row.request_id
-
-
-def _known(connection: apsw.Connection, sql: str, ids: Sequence[str]) -> list[str]:
-    return [row[0] for row in connection.execute(f"{sql} (select value from json_each(?))", (_json(ids),))]
-
-
-def _pairs(connection: apsw.Connection, sql: str, ids: Sequence[str | None]) -> list[tuple[str, str]]:
-    wanted = [value for value in ids if value]
-    if not wanted:
-        return []
-    return list(connection.execute(f"select {sql} in (select value from json_each(?))", (_json(wanted),)))
-
-
-def _json(values: Sequence[str]) -> str:
-    return orjson.dumps(values).decode()
-
-
-def _insert(connection: apsw.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows in chunks whose sizes are powers of two, so that a few prepared statements serve every batch."""
-    start = 0
-    while start < len(rows):
-        size = min(64, 1 << ((len(rows) - start).bit_length() - 1))
-        chunk = rows[start : start + size]
-        one = "(" + ",".join("?" * len(chunk[0])) + ")"
-        values: list[Any] = [value for row in chunk for value in row]
-        connection.execute(f"{head} values {','.join([one] * size)}", values)
-        start += size

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
-from serving.journal_rows import SCHEMA, commit
+from serving.journal_sql import SCHEMA, commit
 from serving.tickets import JournalError, Ticket, settle
 
 GROUP = 256

@@ -58,7 +58,24 @@ def test_events_of_some_members_are_found_after_a_position(journal: Journal) -> 
     journal.append_events([event("a", "m1"), event("b", "m2"), event("c", "m3"), event("d", "m1")])
     assert [row.event_id for row in journal.events_of(["m1", "m3"], after_seq=1)] == ["c", "d"]
     assert journal.last_seq() == 4
-    assert journal.last_seq("decisions") == 0
+
+
+def test_events_and_decisions_share_one_order(journal: Journal) -> None:
+    journal.append_events([event("a")])
+    journal.append_decisions([decision("d1"), decision("d2")])
+    journal.append_events([event("b")])
+    order = [(row.seq, row.event_id) for row in journal.read_events()]
+    order += [(row.seq, row.decision_id) for row in journal.read_decisions()]
+    assert sorted(order) == [(1, "a"), (2, "d1"), (3, "d2"), (4, "b")]
+    assert [row.event_id for row in journal.read_events(after_seq=3)] == ["b"]
+    assert journal.last_seq() == 4
+
+
+def test_the_last_word_on_consent_counts(journal: Journal) -> None:
+    journal.append_events([EventRow("a", "m1", 1, b"{}", {"email": False, "sms": False})])
+    journal.append_events([EventRow("b", "m1", 2, b"{}", {"email": True})])
+    assert journal.consents("m1") == {"email": True, "sms": False}
+    assert journal.consents("m2") == {}
 
 
 def test_the_second_decision_of_a_period_gets_the_first(journal: Journal) -> None:

@@ -1,0 +1,245 @@
+"""The promoted models: read from bundles that were checked byte for byte, never from the registry itself.
+
+A bundle that is damaged, of another shape or contradicts its own golden outputs is refused, and the last good one of
+that model goes on serving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from features.learned import LearnedError, MemberHistory, ProductForm, Trees, history, load, positions, top_k
+from features.learned.churn import Churn, load_churn
+from features.states import decode_taste
+from features.workspace import Workspace
+from serving.members import Member
+from serving.snapshot import Learned, ResponseEstimate
+
+TASTE, CHURN, RESPONSE = "taste", "churn", "response"
+MODELS = (TASTE, CHURN, RESPONSE)
+BUNDLE = "bundle.json"
+_NOBODY = MemberHistory()
+
+
+class BundleError(ValueError):
+    """A bundle that must not serve; the text names the model, the rule and the way out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taste:
+    """A recommender: its arrays, and where each product stands in them."""
+
+    version: str
+    form: ProductForm
+    positions: Mapping[str, int]
+    names: NDArray[np.object_]
+    """(n_products,): product ids."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChurnModel:
+    """A churn model, and where its features stand in a finished row."""
+
+    version: str
+    form: Churn
+    columns: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Champions:
+    """All models that serve. A model that was never promoted is None."""
+
+    taste: Taste | None = None
+    churn: ChurnModel | None = None
+    responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Models without which an answer counts as degraded."""
+        return tuple(name for name, model in ((TASTE, self.taste), (CHURN, self.churn)) if model is None)
+
+    def learned(
+        self, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Learned:
+        """What the models say about a member; about nobody in particular where `member` is None.
+
+        Args:
+            member: a known member who consents to personalisation, or None.
+            at: epoch seconds.
+            count: how many products at most; 0 leaves them out.
+            allowed: (n_products,), the products that may be named; None allows all.
+        """
+        return Learned(
+            churn=None if member is None or self.churn is None else self._churn(self.churn, member),
+            products=self._products(self.taste, member, at, count, allowed) if self.taste and count else (),
+            responses=self.responses,
+            versions=self.versions,
+        )
+
+    @staticmethod
+    def _churn(model: ChurnModel, member: Member) -> float:
+        return float(model.form.probability(member.row[model.columns][None, :])[0])
+
+    @staticmethod
+    def _products(
+        taste: Taste, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[tuple[str, float], ...]:
+        scores = taste.form.score(_NOBODY if member is None else _history(taste, member), at)
+        best = top_k(scores, count, allowed)
+        return tuple(zip(taste.names[best].tolist(), scores[best].tolist(), strict=True))
+
+    def why_churn(self, member: Member, top: int = 3) -> tuple[tuple[str, float], ...]:
+        """The features that moved the member's churn most: name and the change of the raw score."""
+        if self.churn is None:
+            return ()
+        return self.churn.form.reasons(member.row[self.churn.columns], top)
+
+
+def _history(taste: Taste, member: Member) -> MemberHistory:
+    ids, counts, last = member.state.products()
+    vector, vector_at = None, None
+    if member.taste:
+        version, stored, at_us = decode_taste(member.taste)
+        if version == taste.version:
+            vector, vector_at = stored, at_us / 1e6
+    return history(taste.positions, ids, counts.tolist(), last.tolist(), vector, vector_at)
+
+
+def wanted(ws: Workspace) -> dict[str, str]:
+    """Model → version that should serve, as `champions.json` says; empty where nothing was promoted.
+
+    Raises:
+        BundleError: the file is damaged.
+    """
+    try:
+        found = orjson.loads(ws.champions.read_bytes())
+        return {str(name): str(version) for name, version in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, OSError) as error:
+        raise BundleError(f"{ws.champions.name}: cannot be read ({error}); promote again") from error
+
+
+def take_up(ws: Workspace, names: tuple[str, ...], last: Champions) -> tuple[Champions, list[str]]:
+    """The champions that should serve, each replaced by the last good one where its bundle is bad.
+
+    Args:
+        ws: where the bundles lie.
+        names: the features of a finished row, in order.
+        last: what serves now.
+
+    Returns:
+        What serves from now on, and a sentence for every bundle that was refused.
+    """
+    try:
+        targets = wanted(ws)
+    except BundleError as error:
+        return last, [str(error)]
+    faults: list[str] = []
+    now = last
+    for name in MODELS:
+        version = targets.get(name)
+        if version is None or last.versions.get(name) == version:
+            continue
+        try:
+            now = _with(now, name, version, ws.bundles / name / version, names)
+        except (BundleError, LearnedError, OSError, ValueError, KeyError, TypeError) as error:
+            faults.append(f"{name} {version}: {error}; version {last.versions.get(name, 'none')} goes on serving")
+    return now, faults
+
+
+def exactly(ws: Workspace, versions: Mapping[str, str], names: tuple[str, ...]) -> Champions:
+    """The champions of these versions and no others, to run a decision again.
+
+    Raises:
+        BundleError: one of them cannot be read.
+    """
+    now = Champions()
+    for name, version in versions.items():
+        try:
+            now = _with(now, name, version, ws.bundles / name / version, names)
+        except (LearnedError, OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{name} {version}: {error}") from error
+    return now
+
+
+def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[str, ...]) -> Champions:
+    description = _checked(folder)
+    versions = {**now.versions, name: version}
+    if name == TASTE:
+        return replace(now, taste=_taste(version, folder), versions=versions)
+    if name == CHURN:
+        return replace(now, churn=_churn_model(version, folder, names, description), versions=versions)
+    return replace(now, responses=_responses(folder), versions=versions)
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """The bundle's description, after every file was compared with its SHA-256, before any of them is read."""
+    try:
+        description: dict[str, Any] = orjson.loads((folder / BUNDLE).read_bytes())
+        files = dict(description["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{BUNDLE} is missing or damaged ({error}); promote again") from error
+    for name, digest in files.items():
+        if Path(name).name != name or (folder / name).is_symlink():
+            raise BundleError(f"file {name!r} lies outside the bundle; promote again")
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise BundleError(f"{name} differs from its SHA-256; promote again")
+    return description
+
+
+def _taste(version: str, folder: Path) -> Taste:
+    form = load(folder)
+    if isinstance(form, Trees):
+        raise BundleError("trees do not score products; promote a recommender")
+    scores = form.score(_NOBODY, 0.0)
+    if scores.shape != form.product_ids.shape or not np.isfinite(scores).all():
+        raise BundleError("it does not give every product a finite score; train it again")
+    return Taste(version, form, positions(form.product_ids), form.product_ids.astype(object))
+
+
+def _churn_model(version: str, folder: Path, names: tuple[str, ...], description: Mapping[str, Any]) -> ChurnModel:
+    churn = load_churn(folder)
+    unknown = [name for name in churn.feature_names if name not in names]
+    if unknown:
+        raise BundleError(f"it was trained on features that are not served: {', '.join(unknown[:5])}; train it again")
+    _compare_golden(churn, description.get("golden") or {})
+    return ChurnModel(version, churn, np.array([names.index(name) for name in churn.feature_names], np.intp))
+
+
+def _compare_golden(churn: Churn, golden: Mapping[str, Any]) -> None:
+    if not golden.get("rows"):
+        return
+    rows = np.array([[np.nan if one is None else one for one in row] for row in golden["rows"]], np.float64)
+    expected = golden.get("probability", golden.get("outputs"))
+    if expected is not None and not np.allclose(churn.probability(rows), expected, atol=1e-6):
+        raise BundleError("it does not give its own golden outputs; promote again")
+
+
+def _responses(folder: Path) -> dict[str, ResponseEstimate]:
+    found = orjson.loads((folder / "response.json").read_bytes())
+    return {
+        str(kind): ResponseEstimate(
+            float(one["response"]),
+            float(one["effect"]),
+            float(one["effect_interval"][0]),
+            float(one["effect_interval"][1]),
+        )
+        for kind, one in found.items()
+    }
+
+
+@lru_cache(maxsize=8)
+def product_order(taste: Taste) -> tuple[str, ...]:
+    """Product ids in the order of a recommender's arrays."""
+    return tuple(taste.names.tolist())

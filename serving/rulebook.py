@@ -1,0 +1,148 @@
+"""Everything people have written that a decision rests on: catalogue, policy, experiments, an operator's switches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from features import catalog as catalogs
+from features.catalog import CatalogError
+from features.entities import Catalog
+from features.workspace import Workspace
+from serving import assignment, versions
+from serving import policy as policies
+from serving.assignment import ExperimentError, Experiments
+from serving.members import Finish
+from serving.policy import Policy, PolicyError
+
+_T = TypeVar("_T")
+
+
+class RulebookError(ValueError):
+    """What was written cannot decide; `errors` holds a sentence for every mistake."""
+
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(self.errors))
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What an operator switches while the service runs."""
+
+    paused: frozenset[str] = field(default_factory=frozenset)
+    """Candidates and products that are given to nobody."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rulebook:
+    """Catalogue, policy and experiments that fit each other."""
+
+    catalog: Catalog
+    policy: Policy
+    experiments: Experiments
+    finish: Finish
+    known: frozenset[str]
+    """Every candidate the catalogue holds."""
+
+
+def load(ws: Workspace, last: Rulebook | None = None) -> Rulebook:
+    """Read and check all three, and keep each version, so that decisions can be run again.
+
+    Raises:
+        RulebookError: with all mistakes of all files.
+    """
+    errors: list[str] = []
+    catalog = _read(lambda: catalogs.load(ws.catalog), errors)
+    policy = _read(lambda: policies.load(ws.policy), errors)
+    experiments = _read(lambda: assignment.load(ws.experiments), errors)
+    if catalog is None or policy is None or experiments is None:
+        raise RulebookError(errors)
+    misfits = assignment.problems(experiments, catalog, policy)
+    if misfits:
+        raise RulebookError(misfits)
+    book = Rulebook(catalog, policy, experiments, _finish(catalog, last), _known(catalog))
+    keep(ws.versions, book)
+    return book
+
+
+def keep(folder: Path, book: Rulebook) -> None:
+    """Keep the three versions for ever."""
+    versions.keep(folder, "catalog", book.catalog.version, catalogs.to_json(book.catalog))
+    versions.keep(folder, "policy", book.policy.version, book.policy.text.encode())
+    versions.keep(folder, "experiments", book.experiments.version, assignment.to_json(book.experiments))
+
+
+def again(folder: Path, catalog: str, policy: str, experiments: str) -> Rulebook:
+    """The rulebook of these versions.
+
+    Raises:
+        versions.VersionError: one of them was never kept.
+    """
+    written = catalogs.from_json(versions.find(folder, "catalog", catalog))
+    return Rulebook(
+        written,
+        policies.parse(versions.find(folder, "policy", policy)),
+        assignment.from_json(versions.find(folder, "experiments", experiments)),
+        Finish(written.programme),
+        _known(written),
+    )
+
+
+def _read(reader: Callable[[], _T], errors: list[str]) -> _T | None:
+    try:
+        return reader()
+    except (CatalogError, PolicyError, ExperimentError) as error:
+        errors.extend(error.errors)
+    except (OSError, UnicodeDecodeError) as error:
+        errors.append(f"{error}; is the file there, and may it be read?")
+    return None
+
+
+def _finish(catalog: Catalog, last: Rulebook | None) -> Finish:
+    if last is not None and last.catalog.programme == catalog.programme:
+        return last.finish
+    return Finish(catalog.programme)
+
+
+def _known(catalog: Catalog) -> frozenset[str]:
+    return frozenset(one.id for many in (catalog.offers, catalog.actions, catalog.benefits) for one in many)
+
+
+def controls(path: Path) -> Controls:
+    """The switches; all off where the file is absent.
+
+    Raises:
+        RulebookError: the file is damaged.
+    """
+    try:
+        found = orjson.loads(path.read_bytes())
+        paused = found.get("paused", [])
+        if not isinstance(paused, list) or not all(isinstance(one, str) for one in paused):
+            raise RulebookError([f"{path.name}: paused must be a list of ids, not {paused!r}"])
+        return Controls(frozenset(paused))
+    except FileNotFoundError:
+        return Controls()
+    except (ValueError, AttributeError) as error:
+        if isinstance(error, RulebookError):
+            raise
+        raise RulebookError([f"{path.name}: cannot be read ({error}); remove it or write it again"]) from error
+
+
+def switch(path: Path, candidate_id: str, *, paused: bool) -> Controls:
+    """Pause a candidate or let it go on; a running service follows within half a second."""
+    before = controls(path).paused
+    after = before | {candidate_id} if paused else before - {candidate_id}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        file.write(orjson.dumps({"paused": sorted(after)}, option=orjson.OPT_INDENT_2))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return Controls(after)
