@@ -1,0 +1,175 @@
+"""Loading a history into the typed tables, and the journal's new rows after it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from features import catalog, history, points, sources
+from features.border import no_rejects
+from features.entities import Programme
+from features.workspace import Workspace
+from tessera import clock
+from tessera.progress import Steps
+from tessera.setup import RefusedError
+
+SIMULATED_DAYS = 730
+SIMULATED_END = datetime(2026, 6, 30, tzinfo=UTC)
+CHUNK_MEMBERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Which history a command loads; members, products, world and seed concern the simulated one alone."""
+
+    source: str
+    path: Path | None = None
+    mapping: Path | None = None
+    members: int = 2000
+    products: int = 500
+    world: str = "strong"
+    seed: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What came out of a source: rows in parts that fit into memory, what was set aside, what a reader should know."""
+
+    parts: Iterator[Mapping[str, pd.DataFrame]]
+    rejected: pd.DataFrame
+    counts: Mapping[str, int]
+    rules: Mapping[str, str]
+    notes: tuple[str, ...]
+    offers: tuple[Mapping[str, Any], ...] = ()
+
+
+def run(ws: Workspace, of: History, *, append: bool) -> None:
+    """Load a history, in place of what was there or added to it, and tell what came in and what did not.
+
+    Raises:
+        RefusedError: The source needs a path or a world that was not given.
+        BorderError: A file is missing a column, cannot be read or holds nothing.
+    """
+    steps = Steps()
+    ws.root.mkdir(parents=True, exist_ok=True)
+    programme = catalog.load(ws.catalog).programme
+    with steps.step(f"read {of.source}"):
+        read = _simulated(of) if of.source == "simulated" else _from_files(of, programme)
+    target = ws.tables if append else ws.root / "tables.new"
+    if not append:
+        shutil.rmtree(target, ignore_errors=True)
+    with steps.step("check and merge into typed tables"):
+        repeated = _merge(ws, target, read.parts)
+    with steps.step("points by the programme's rules"):
+        entries = points.refresh(target, programme)
+    if not append:
+        shutil.rmtree(ws.tables, ignore_errors=True)
+        target.rename(ws.tables)
+    _tell(_own_offers(ws, read.offers), of, steps, read, repeated, entries)
+
+
+def from_journal(ws: Workspace) -> int:
+    """Merge what the service has accepted and decided since the last time into the tables.
+
+    Returns:
+        How many rows the journal gave.
+    """
+    from serving import export
+
+    since = history.watermark(ws.tables) or 0
+    tables, watermark = export.since(ws.journal, since)
+    history.merge(ws.tables, tables, watermark=watermark)
+    return sum(map(len, tables.values()))
+
+
+def _simulated(of: History) -> _Read:
+    from experiments.simulate import simulate_chunks
+    from experiments.worlds import WORLDS
+
+    if of.world not in WORLDS:
+        raise RefusedError(f"--world {of.world}: there is {', '.join(WORLDS)}")
+    chunks = simulate_chunks(
+        WORLDS[of.world],
+        members=of.members,
+        products=of.products,
+        days=SIMULATED_DAYS,
+        ends_at=SIMULATED_END,
+        seed=of.seed,
+        chunk=CHUNK_MEMBERS,
+    )
+    return _Read(chunks, no_rejects(), {}, {}, (f"simulated world {of.world!r}, seed {of.seed}",))
+
+
+def _from_files(of: History, programme: Programme) -> _Read:
+    if of.path is None:
+        raise RefusedError(f"--source {of.source} needs --path: the folder or file of the history")
+    loaded = sources.load(of.source, of.path, programme, of.mapping)
+    return _Read(
+        iter([loaded.tables]), loaded.rejected, loaded.counts, loaded.rules, loaded.notes, loaded.catalog_offers
+    )
+
+
+def _merge(ws: Workspace, target: Path, parts: Iterator[Mapping[str, pd.DataFrame]]) -> int:
+    """Merge parts into the tables; several go through files, so that they are sorted once and not for each part."""
+    first = next(parts)
+    second = next(parts, None)
+    if second is None:
+        return sum(history.merge(target, first).repeated.values())
+    with tempfile.TemporaryDirectory(dir=ws.root) as spool:
+        for number, part in enumerate(itertools.chain((first, second), parts)):
+            for name, rows in part.items():
+                rows.to_parquet(Path(spool) / f"{name}-{number}.parquet", index=False)
+        names = {path.name.rsplit("-", 1)[0] for path in Path(spool).iterdir()}
+        return sum(history.merge(target, {name: Path(spool) / f"{name}-*.parquet" for name in names}).repeated.values())
+
+
+def _own_offers(ws: Workspace, offers: tuple[Mapping[str, Any], ...]) -> Workspace:
+    """A workspace with its own copy of the configuration, its offers joined by those of the history's campaigns."""
+    if not offers:
+        return ws
+    own = Workspace(ws.root)
+    if ws.config_folder != own.config_folder:
+        shutil.copytree(ws.config_folder, own.config_folder, dirs_exist_ok=True)
+    path = own.catalog / "offers.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    there = {entry["id"] for entry in written["offers"]}
+    fresh = [dict(offer) for offer in offers if offer["id"] not in there]
+    if fresh:
+        more = yaml.safe_dump(fresh, sort_keys=False, allow_unicode=True)
+        text = path.read_text(encoding="utf-8").rstrip() + "\n\n  # From the campaigns of the loaded history.\n"
+        path.write_text(text + textwrap.indent(more, "  "), encoding="utf-8")
+    return own
+
+
+def _tell(ws: Workspace, of: History, steps: Steps, read: _Read, repeated: int, entries: int | None) -> None:
+    steps.note(clock.follow(ws, history.ends_at(ws.tables)))
+    for name in ("members", "products", "purchases", "points", "engagements", "offer_events"):
+        steps.note(f"{name:<13} {len(history.read(ws.tables, name, [history.TABLES[name].key[0]])):>10,} rows")
+    if repeated:
+        steps.note(f"{repeated:,} rows came again and were counted once")
+    if entries is not None:
+        steps.note(f"the history has no points: {entries:,} entries computed by the programme's own rules")
+    if read.offers:
+        steps.note(f"{len(read.offers)} offers of its campaigns are in {ws.catalog / 'offers.yaml'}")
+    for text in read.notes:
+        steps.note(text)
+    _tell_rules(ws, of.source, steps, read)
+
+
+def _tell_rules(ws: Workspace, source: str, steps: Steps, read: _Read) -> None:
+    for rule, count in sorted(read.counts.items(), key=lambda item: -item[1]):
+        if count:
+            steps.note(f"{count:>10,}  {rule}: {read.rules[rule]}")
+    kept = history.set_aside(ws.quarantine, source, read.rejected)
+    if kept is not None:
+        steps.note(f"{len(read.rejected):,} rows set aside with file, row, column and rule in {kept}")
