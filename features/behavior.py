@@ -51,7 +51,7 @@ _BASKETS: _Lines = (
         "frequency_trend",
         "frequency",
         "count(*) filter (where bought = 1 and age_days < 90) * 4.0"
-        + " / nullif(count(*) filter (where bought = 1 and age_days < 360), 0)",
+        " / nullif(count(*) filter (where bought = 1 and age_days < 360), 0)",
         "Baskets of the last quarter as a multiple of the year's average quarter.",
     ),
     *(
@@ -73,7 +73,7 @@ _BASKETS: _Lines = (
         "spend_trend",
         "spend",
         "coalesce(sum(bought_cents) filter (where age_days < 90), 0) * 4.0"
-        + " / nullif(sum(bought_cents) filter (where age_days < 360), 0)",
+        " / nullif(sum(bought_cents) filter (where age_days < 360), 0)",
         "Spend of the last quarter as a multiple of the year's average quarter.",
     ),
     (
@@ -135,7 +135,7 @@ _BASKETS: _Lines = (
         "gap_trend",
         "rhythm",
         "avg(gap_days) filter (where bought = 1 and age_days < 180)"
-        + " / nullif(avg(gap_days) filter (where bought = 1), 0)",
+        " / nullif(avg(gap_days) filter (where bought = 1), 0)",
         "Gaps of the last half year as a multiple of all gaps; above 1 the member slows down.",
     ),
     *(

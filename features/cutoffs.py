@@ -72,8 +72,7 @@ def _chunk(
     relations: Mapping[str, Relation],
 ) -> np.ndarray:
     wanted = sorted(set(chunk["member_id"]))
-    where = facts.among(wanted) if len(wanted) <= 100 else facts.between(wanted[0], wanted[-1])
-    facts.attach(connection, tables, where=where)
+    facts.attach(connection, tables, where=facts.about(wanted))
     connection.register("pairs", chunk)
     values = np.full((len(chunk), len(features)), np.nan)
     by_relation = sorted(range(len(features)), key=lambda i: features[i].relation)

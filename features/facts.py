@@ -20,6 +20,8 @@ _TYPES = {
 }
 READ = ("members", "products", "purchases", "points", "engagements", "offer_events")
 """The tables that the relations of `features.relations` read."""
+_LISTED = 500
+"""So many members stand in a condition by name; above, it names the first and the last."""
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -41,8 +43,8 @@ def attach(
     Args:
         connection: From `connect`.
         tables: Folder of the typed tables.
-        where: Condition on `member_id` for the tables that have one (see `among` and `between`), so that only the row
-            groups of those members are read.
+        where: Condition for the tables with a `member_id` (see `about`), so that only the row groups of those members
+            are read.
         fresh: Typed rows that are not in the files yet. Of two rows with the same key the one known first counts.
     """
     for name in READ:
@@ -52,21 +54,18 @@ def attach(
             text = f"{text} where {where}"
         rows = (fresh or {}).get(name)
         if rows is not None and len(rows):
-            connection.register(f"fresh_{name}", rows)
+            connection.register(f"fresh_{name}", rows.reindex(columns=[column.name for column in table.columns]))
             text = _with_fresh(text, table, where)
         connection.execute(f"create or replace temp view {name} as {text}")
 
 
-def among(member_ids: Sequence[str]) -> str:
-    """The condition that a row belongs to one of these members."""
+def about(member_ids: Sequence[str]) -> str:
+    """A condition that rows of these sorted members pass; of many members it also lets those in between pass."""
     if not member_ids:
         return "false"
-    return f"member_id in ({', '.join(_quoted(member) for member in sorted(set(member_ids)))})"
-
-
-def between(first: str, last: str) -> str:
-    """The condition that a row belongs to a member from `first` to `last` in the order of ids."""
-    return f"member_id between {_quoted(first)} and {_quoted(last)}"
+    if len(member_ids) <= _LISTED:
+        return f"member_id in ({', '.join(_quoted(member) for member in member_ids)})"
+    return f"member_id between {_quoted(member_ids[0])} and {_quoted(member_ids[-1])}"
 
 
 def members(connection: duckdb.DuckDBPyConnection) -> list[str]:

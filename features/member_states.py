@@ -91,7 +91,7 @@ def state_blobs(
         wanted = sorted(set(member_ids))
         for start in range(0, len(wanted), MEMBERS_AT_ONCE):
             chunk = wanted[start : start + MEMBERS_AT_ONCE]
-            where = facts.among(chunk) if len(chunk) <= 100 else facts.between(chunk[0], chunk[-1])
+            where = facts.about(chunk)
             facts.attach(connection, tables, where=where, fresh=fresh)
             for member_id, blob in _chunk(connection, chunk, at, programme):
                 yield member_id, blob, at
@@ -139,7 +139,7 @@ def _relation(connection: duckdb.DuckDBPyConnection, relation: Relation, head: n
     chosen = ", ".join(f"{_encoded(column)} as {column.name}" for column in relation.stored)
     rows = counted(relation, upcoming=True)
     text = f"select pair, occurred_us, {chosen} from ({rows}) as known order by pair, occurred_us, row_key"
-    table = connection.execute(text).fetch_arrow_table()
+    table = connection.sql(text).to_arrow_table()
     starts = _starts(table, head, relation.name)
     kinds = {column.name: column.kind for column in relation.stored}
     return [
@@ -157,7 +157,7 @@ def _bought(connection: duckdb.DuckDBPyConnection, head: np.ndarray, columns: li
         ("products", _PRODUCTS, "product_bytes"),
         ("categories", _CATEGORIES, "category_bytes"),
     ):
-        table = connection.execute(query).fetch_arrow_table()
+        table = connection.sql(query).to_arrow_table()
         starts = _starts(table, head, group)
         columns += [_slices(_numbers(table.column(name), "whole"), starts) for name in table.column_names[2:]]
         texts.append(_text(table.column("text"), starts))
@@ -166,7 +166,7 @@ def _bought(connection: duckdb.DuckDBPyConnection, head: np.ndarray, columns: li
 
 
 def _profiles(connection: duckdb.DuckDBPyConnection, head: np.ndarray) -> _Slices:
-    table = connection.execute(_PROFILES).fetch_arrow_table()
+    table = connection.sql(_PROFILES).to_arrow_table()
     pair = table.column("pair").to_numpy()
     head["consents"][pair] = table.column("consents").to_numpy()
     starts = _starts(table, head, "enrolled")
