@@ -72,7 +72,7 @@ def terms(candidate: Candidate, policy: Policy) -> Terms:
         money_off=0.0 if share else money.discount,
         cost=money.cost,
         points=0.0 if multiplier else money.points,
-        more_points=money.points - 1.0 if multiplier else 0.0,
+        more_points=max(money.points - 1.0, 0.0) if multiplier else 0.0,
         contact_cost=money.contact_cost,
         lever=candidate.lever,
     )
