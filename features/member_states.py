@@ -15,6 +15,7 @@ import pyarrow as pa
 from features import facts
 from features.cutoffs import collect
 from features.entities import Programme
+from features.kept import KEPT
 from features.relations import Relation, Stored, counted, microseconds, of
 from features.states import CONSENTS, GROUPS, HEAD, prefix
 
@@ -32,19 +33,28 @@ _HEAD = np.dtype(
 )
 assert _HEAD.itemsize == HEAD.size, "the two descriptions of a state's head differ"
 
-_PRODUCTS = """
-    with bought as (
-        select pairs.pair, purchases.product_id, purchases.basket_id, purchases.quantity,
-            epoch_us(purchases.occurred_at) as occurred_us
-        from pairs join purchases on purchases.member_id = pairs.member_id
-        where epoch_us(purchases.known_at) <= pairs.at_us and epoch_us(purchases.occurred_at) <= pairs.at_us
-            and pairs.at_us - epoch_us(purchases.occurred_at) < 1095 * 86400000000
+_BOUGHT = """
+    create or replace temp table bought as
+    select purchases.member_id as member_id, product_id, purchase_id, basket_id, quantity, reverses, occurred_at
+    from pairs join purchases on purchases.member_id = pairs.member_id
+    where epoch_us(known_at) <= at_us and epoch_us(occurred_at) <= at_us;
+    create or replace temp table returned as
+    select member_id, product_id from bought where quantity < 0
+    union
+    select sale.member_id, sale.product_id
+    from bought as back join bought as sale on back.reverses = sale.purchase_id where back.quantity < 0;
+    create or replace temp view known as select * from bought semi join returned using (member_id, product_id);
+"""
+_PRODUCTS = f"""
+    with kept as (
+        select member_id, product_id, max(epoch_us(occurred_at)) as last_us, count(distinct basket_id) as times
+        from bought anti join returned using (member_id, product_id) where quantity > 0 group by member_id, product_id
+        union all
+        select member_id, product_id, cast(round(max(bought_at) * 1e6) as bigint) as last_us, count(*) as times
+        from ({KEPT}) group by member_id, product_id
     )
-    select pair, product_id || chr(31) as text,
-        max(occurred_us) filter (where quantity > 0) as last_us,
-        count(distinct basket_id) filter (where quantity > 0)
-            - count(distinct basket_id) filter (where quantity < 0) as times
-    from bought group by pair, product_id having times > 0 and sum(quantity) > 0 order by pair, last_us, product_id
+    select pair, product_id || chr(31) as text, last_us, times
+    from kept join pairs using (member_id) order by pair, last_us, product_id
 """
 _CATEGORIES = """
     select pairs.pair, category || chr(31) as text, max(occurred_us) as last_us
@@ -152,6 +162,7 @@ def _relation(connection: duckdb.DuckDBPyConnection, relation: Relation, head: n
 
 def _bought(connection: duckdb.DuckDBPyConnection, head: np.ndarray, columns: list[_Slices]) -> list[_Slices]:
     """Append the arrays of products and categories to `columns`; the ids and names come back as texts."""
+    connection.execute(_BOUGHT)
     texts = []
     for group, query, field in (
         ("products", _PRODUCTS, "product_bytes"),
