@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ import orjson
 
 from features import catalog as catalogs
 from features.catalog import CatalogError
-from features.entities import Catalog
+from features.entities import Candidate, Catalog
 from features.workspace import Workspace
 from serving import assignment, versions
 from serving import policy as policies
@@ -47,8 +47,8 @@ class Rulebook:
     policy: Policy
     experiments: Experiments
     finish: Finish
-    known: frozenset[str]
-    """Every candidate the catalogue holds."""
+    candidates: Mapping[str, Candidate]
+    """Every candidate the catalogue holds, by id."""
 
 
 def load(ws: Workspace, last: Rulebook | None = None) -> Rulebook:
@@ -66,7 +66,7 @@ def load(ws: Workspace, last: Rulebook | None = None) -> Rulebook:
     misfits = assignment.problems(experiments, catalog, policy)
     if misfits:
         raise RulebookError(misfits)
-    book = Rulebook(catalog, policy, experiments, _finish(catalog, last), _known(catalog))
+    book = Rulebook(catalog, policy, experiments, _finish(catalog, last), _by_id(catalog))
     keep(ws.versions, book)
     return book
 
@@ -90,7 +90,7 @@ def again(folder: Path, catalog: str, policy: str, experiments: str) -> Rulebook
         policies.parse(versions.find(folder, "policy", policy)),
         assignment.from_json(versions.find(folder, "experiments", experiments)),
         Finish(written.programme),
-        _known(written),
+        _by_id(written),
     )
 
 
@@ -110,8 +110,8 @@ def _finish(catalog: Catalog, last: Rulebook | None) -> Finish:
     return Finish(catalog.programme)
 
 
-def _known(catalog: Catalog) -> frozenset[str]:
-    return frozenset(one.id for many in (catalog.offers, catalog.actions, catalog.benefits) for one in many)
+def _by_id(catalog: Catalog) -> dict[str, Candidate]:
+    return {one.id: one for many in (catalog.offers, catalog.actions, catalog.benefits) for one in many}
 
 
 def controls(path: Path) -> Controls:

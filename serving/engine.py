@@ -1,0 +1,312 @@
+"""From a request to an answer: looks up what is known, calls `decide`, and hands both to the journal.
+
+Nothing here waits. `plan` works out the answer and the row that must be kept before it leaves; `serving.delivery` waits
+for the journal, for one caller of the service or for a whole campaign.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apsw
+
+from features.states import StateError
+from serving import answer, filters, payload, records
+from serving.answer import Stamp
+from serving.contract import Envelope, FamilyName
+from serving.decide import decide, period_key
+from serving.eligibility import route
+from serving.fallback import static
+from serving.journal import DecisionRow, Journal, RequestRow, StoredDecision
+from serving.journal_rows import ContactRow
+from serving.members import Member, Stored, fetch
+from serving.present import Present
+from serving.problems import Fault, refuse, shown
+from serving.records import Flags, Origin, Versions
+from serving.snapshot import Ask, Decision, Learned, Placement, Snapshot
+
+MEMORY_S = 90 * 86_400.0
+"""How far back contacts count, seconds."""
+SLOW_S = 0.010
+"""A look into the online store that takes longer is slow: the next answers do without, for `PAUSE_S` seconds."""
+PAUSE_S = 1.0
+SHOWN_PRODUCTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for one member, checked."""
+
+    family: FamilyName
+    member_id: str
+    asked: Envelope
+    ask: Ask
+    at: float
+    """Epoch seconds of the programme clock."""
+    request_id: str | None
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An answer, and what must be in the journal before it leaves; neither for a dry run."""
+
+    call: Call
+    answer: dict[str, Any]
+    row: DecisionRow | None = None
+    request: RequestRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was looked up for one member."""
+
+    snapshot: Snapshot
+    stored: Stored
+    member: Member | None
+
+
+def call(family: FamilyName, member_id: str, asked: Envelope, at: float, body_hash: bytes) -> Call:
+    """A request made ready.
+
+    Raises:
+        RefusedError: 422 for a filter that cannot be read.
+    """
+    ask = Ask(
+        family=family,
+        placements=tuple(Placement(one.id, one.count) for one in asked.placements),
+        channel=asked.channel,
+        context=asked.context,
+        filter=asked.filter,
+        filter_values=asked.filter_values,
+        include=tuple(asked.include),
+        exclude=tuple(asked.exclude),
+    )
+    if asked.filter is not None:
+        try:
+            filters.compile(asked.filter, asked.filter_values)
+        except filters.FilterError as error:
+            raise refuse(422, str(error), Fault("filter", str(error), shown(asked.filter))) from None
+    return Call(family, member_id, asked, ask, at, None if asked.dry_run else asked.request_id, body_hash)
+
+
+class Engine:
+    """Plans answers from what decides right now (`present`) and what the journal remembers."""
+
+    def __init__(self, journal: Journal, present: Callable[[], Present], new_id: Callable[[], str]) -> None:
+        self.journal = journal
+        self.present = present
+        self._new_id = new_id
+        self._no_look_before = 0.0
+
+    def plan(self, call: Call) -> Plan:
+        """Work out the answer to a call.
+
+        Raises:
+            RefusedError: 409 where the request id belongs to another body.
+            JournalError: the journal cannot be read; `plan_static` still answers.
+        """
+        present = self.present()
+        if call.request_id:
+            found = self.journal.find_request(call.request_id, int(call.at * 1e6))
+            if found is not None:
+                return Plan(call, self.again(call, found[0] == call.body_hash, found[1]))
+        key = None if call.asked.dry_run else self._period_key(call, present)
+        standing = self.journal.find_period(key) if key else None
+        if standing is not None:
+            first = records.decision_of(payload.decode(standing.payload).header)
+            if _stands(first, call.at, present):
+                return self._repeat(call, standing)
+        seen = self._look(call, present)
+        learned = self._learned(call, seen, present)
+        decision = decide(
+            seen.snapshot, call.ask, learned, present.rulebook.catalog, present.rulebook.policy,
+            present.rulebook.experiments,
+        )  # fmt: skip
+        return self._first(call, present, seen, learned, decision, key, standing)
+
+    def _period_key(self, call: Call, present: Present) -> str | None:
+        return period_key(call.ask, call.member_id, call.at, present.rulebook.policy)
+
+    def plan_static(self, call: Call) -> Plan:
+        """The answer of the lowest rung: nothing drawn, nothing looked up, kept out of learning."""
+        present = self.present()
+        snapshot = Snapshot(call.member_id, call.at, known=True, paused=present.controls.paused, degraded=("journal",))
+        learned = self._learned(call, _Seen(snapshot, Stored(), None), present)
+        book = present.rulebook
+        certain = decide(snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
+        decision = static(certain, call.ask, book.candidates)
+        seen = _Seen(snapshot, Stored(), None)
+        plan = self._first(replace(call, request_id=None), present, seen, learned, decision, None, None)
+        return replace(plan, call=call)
+
+    def again(self, call: Call, same_body: bool, decision_id: str) -> dict[str, Any]:
+        """The answer that a decision in the journal gives to this call.
+
+        Raises:
+            RefusedError: 409 where the call's request id came with another body.
+        """
+        if not same_body:
+            rule = "the same request_id with another body"
+            raise refuse(409, rule, Fault("request_id", rule, shown(call.request_id)))
+        stored = self.journal.find_decision(decision_id)
+        if stored is None:
+            raise refuse(409, f"decision {decision_id} of this request_id was withdrawn; use a new request_id")
+        return self.recorded(stored, call.asked.explain, call.request_id)
+
+    def recorded(
+        self, stored: StoredDecision, explain: str = "reasons", request_id: str | None = None
+    ) -> dict[str, Any]:
+        """The answer that a decision in the journal gave."""
+        found = payload.decode(stored.payload).header
+        built = found["built_at"]
+        stamp = Stamp(
+            decision_id=stored.decision_id,
+            request_id=request_id or found["request_id"],
+            currency=found["currency"],
+            models=found["versions"]["models"],
+            degraded=tuple(found["snapshot"]["degraded"]),
+            feature_age_s=None if built is None else max(found["at"] - built, 0.0),
+            cold_start=not found["snapshot"]["known"],
+            repeated=True,
+        )
+        return answer.written(records.decision_of(found), stamp, explain, self.present().products.titles)
+
+    def _repeat(self, call: Call, standing: StoredDecision) -> Plan:
+        given = self.recorded(standing, call.asked.explain, call.request_id)
+        if call.request_id is None:
+            return Plan(call, given)
+        row = RequestRow(call.request_id, call.body_hash, standing.decision_id, int(call.at * 1e6))
+        return Plan(call, given, request=row)
+
+    def _look(self, call: Call, present: Present) -> _Seen:
+        stored = self.fetch(call.member_id, present)
+        member: Member | None = None
+        degraded: tuple[str, ...] = present.champions.missing
+        if stored is None:
+            degraded = ("features", *degraded)
+        else:
+            try:
+                member = present.rulebook.finish(stored, call.at)
+            except StateError:
+                stored, degraded = None, ("features", *degraded)
+        consents = dict(member.state.consents) if member else {}
+        snapshot = Snapshot(
+            member_id=call.member_id,
+            at=call.at,
+            known=member is not None or stored is None,
+            features=member.features if member else {},
+            consents={**consents, **self.journal.consents(call.member_id)},
+            contacts=self.journal.contacts(call.member_id, int((call.at - MEMORY_S) * 1e6)),
+            exposures=self.journal.exposures(call.member_id),
+            paused=present.controls.paused,
+            degraded=degraded,
+        )
+        return _Seen(snapshot, stored or Stored(), member)
+
+    def fetch(self, member_id: str, present: Present) -> Stored | None:
+        """The member's rows; None while the online store is gone or was slow a moment ago."""
+        began = time.monotonic()
+        if present.rows is None or began < self._no_look_before:
+            return None
+        try:
+            found = fetch(present.rows, member_id)
+        except apsw.Error:
+            self._no_look_before = time.monotonic() + PAUSE_S
+            return None
+        if time.monotonic() - began > SLOW_S:
+            self._no_look_before = time.monotonic() + PAUSE_S
+        return found
+
+    def _learned(self, call: Call, seen: _Seen, present: Present) -> Learned:
+        personal = seen.member if seen.snapshot.consents.get("personalisation", False) else None
+        count = _products_wanted(call.ask, present)
+        allowed = present.allowed(call.ask) if call.family == "product" else None
+        return present.champions.learned(personal, call.at, count, allowed)
+
+    def _first(
+        self,
+        call: Call,
+        present: Present,
+        seen: _Seen,
+        learned: Learned,
+        decision: Decision,
+        key: str | None,
+        replaced: StoredDecision | None,
+    ) -> Plan:
+        decision_id = self._new_id()
+        built = seen.member.built_at if seen.member else None
+        stamp = Stamp(
+            decision_id=decision_id,
+            request_id=call.asked.request_id,
+            currency=present.rulebook.catalog.programme.currency,
+            models=learned.versions,
+            degraded=seen.snapshot.degraded,
+            feature_age_s=None if built is None else max(call.at - built, 0.0),
+            cold_start=not seen.snapshot.known,
+        )
+        given = answer.written(decision, stamp, call.asked.explain, present.products.titles)
+        if call.asked.dry_run:
+            return Plan(call, given)
+        flags = Flags(
+            learnable=replaced is None and decision.mode != "fallback",
+            redecided=replaced is not None,
+            replaces=replaced.decision_id if replaced else None,
+        )
+        origin = _origin(call, present, decision, stamp, built)
+        versions = _versions(present, learned)
+        header = records.header(origin, decision, seen.snapshot, call.ask, learned, versions, flags)
+        row = DecisionRow(
+            decision_id=decision_id,
+            member_id=call.member_id,
+            family=call.family,
+            at=int(call.at * 1e6),
+            payload=payload.encode(payload.Payload(header, seen.stored.state, seen.stored.taste)),
+            period_key=key,
+            request_id=call.request_id,
+            body_hash=call.body_hash,
+            contacts=_contacts(decision, call.ask, present),
+            exposures=decision.exposures,
+            learnable=flags.learnable,
+            supersedes=flags.replaces,
+        )
+        return Plan(call, given, row)
+
+
+def _stands(first: Decision, at: float, present: Present) -> bool:
+    """Whether all that was given may still be given."""
+    return all(
+        one.id not in present.controls.paused
+        and (one.kind == "product" or one.id == "do_nothing" or one.id in present.rulebook.candidates)
+        and (one.expires_at is None or at < one.expires_at)
+        for one in first.results
+    )
+
+
+def _products_wanted(ask: Ask, present: Present) -> int:
+    if ask.family == "product":
+        return sum(one.count for one in ask.placements) + len(ask.exclude) + len(present.controls.paused)
+    return SHOWN_PRODUCTS if ask.family == "action" else 0
+
+
+def _contacts(decision: Decision, ask: Ask, present: Present) -> tuple[ContactRow, ...]:
+    found = []
+    for one in decision.results:
+        candidate = present.rulebook.candidates.get(one.id)
+        if candidate is not None and one.kind in ("offer", "action") and candidate.type != "do_nothing":
+            found.append(ContactRow(one.id, candidate.type, one.kind, route(candidate, ask) or ""))
+    return tuple(found)
+
+
+def _origin(call: Call, present: Present, decision: Decision, stamp: Stamp, built: float | None) -> Origin:
+    candidates = present.rulebook.candidates
+    types = {one.id: candidates[one.id].type for one in decision.results if one.id in candidates}
+    return Origin(stamp.decision_id, call.asked.request_id, call.asked.direction, stamp.currency, built, types)
+
+
+def _versions(present: Present, learned: Learned) -> Versions:
+    book = present.rulebook
+    return Versions(book.catalog.version, book.policy.version, book.experiments.version, learned.versions)
