@@ -29,6 +29,7 @@ RULES = {
 """Every rule of the border: its code and what it asks."""
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
+_LARGEST_WHOLE = 2.0**53  # beyond it a float no longer tells neighbours apart
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
 _BROKEN_CODE: dict[Kind, str] = {
@@ -213,7 +214,7 @@ def _numbers(given: pd.Series[Any], *, whole: bool) -> pd.Series[Any]:
     values = values.where(np.isfinite(values))
     if not whole:
         return values
-    return values.where(values % 1 == 0).astype("Int64")
+    return values.where((values % 1 == 0) & (values.abs() <= _LARGEST_WHOLE)).astype("Int64")
 
 
 def _flags(given: pd.Series[Any]) -> pd.Series[Any]:

@@ -86,7 +86,7 @@ def write_sorted(query: duckdb.DuckDBPyConnection, table: Table, path: Path) -> 
     """Write the result of an executed query; one writer and fixed row groups make the bytes repeatable."""
     schema = schema_of(table)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for chunk in _chunks(query.fetch_record_batch(ROW_GROUP), schema):
+        for chunk in _chunks(query.to_arrow_reader(ROW_GROUP), schema):
             writer.write_table(chunk, row_group_size=ROW_GROUP)
 
 
