@@ -23,10 +23,11 @@ from experiments.programme import papers
 from experiments.programme.assortment import Assortment, assortment
 from experiments.programme.baskets import Shelf
 from experiments.programme.chance import BLOCK, LIFE, PAPERS, stacked, stream
+from experiments.programme.effects import Effect, true_effect
 from experiments.programme.life import live
 from experiments.programme.people import Truth, habits, joined, people, tastes
 from experiments.programme.profiles import profiles
-from experiments.programme.responses import Effect, respond, true_effect
+from experiments.programme.responses import respond
 from experiments.programme.seasons import Seasons, seasons
 from experiments.programme.state import Life
 from experiments.programme.typed import Desk, starts_at

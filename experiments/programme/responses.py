@@ -1,4 +1,4 @@
-"""What members do after the service's own decisions, and what those decisions really caused.
+"""What members do after the service's own decisions.
 
 A member's planned baskets are a Poisson process that hangs on the seed alone: whatever is decided, however the
 decisions are split over calls, the same baskets are planned. What is decided adds a basket or calls planned ones off.
@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import poisson
 
 from experiments.programme.chance import BLOCK, Flags, Floats, Texts, Whole, draw, stacked, uniform
+from experiments.programme.effects import ACTION_SHARE, counted_days
 from experiments.programme.people import Truth, tastes
 from experiments.programme.typed import Desk, same, typed, words
 from experiments.worlds import EFFECT_TYPES, World
@@ -24,8 +25,6 @@ _PLANNED, _DECIDED, _FILLED, _LINES = range(10, 14)
 """Purposes of chances."""
 _SLOTS = 4
 """Baskets planned on one day at most."""
-_ACTION_SHARE = 0.4
-"""Chance to answer an action, relative to that of using an offer."""
 _ANSWERS = {
     "event_invitation": "event_attended",
     "community_invitation": "community_post",
@@ -33,20 +32,6 @@ _ANSWERS = {
     "satisfaction_survey": "survey_answer",
 }
 _COLUMNS = ("member_id", "decision_id", "candidate_id", "candidate_type", "at")
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What one decision of a type causes on average, against doing nothing."""
-
-    purchase: float
-    """Change of the chance of at least one basket in the window."""
-    baskets: float
-    """Change of the number of baskets."""
-    margin: float
-    """Change of margin (currency), before the cost of the offer itself."""
-    response: float
-    """Chance that it is accepted, caused or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +62,9 @@ class _Baskets:
     decision: Whole
 
 
-def true_effect(truth: Truth, candidate_type: str, *, world: World, window_days: float | None = None) -> Effect:
-    """The mean effect over all members of the truth, under `respond`.
-
-    Args:
-        truth: Whose.
-        candidate_type: A type of offer or action; any other has no effect.
-        world: The world of the truth.
-        window_days: Days in which outcomes are counted; at least those of the world's reward window (the default), in
-            which all that is caused happens.
-
-    Raises:
-        ValueError: If `window_days` is shorter than the reward window.
-    """
-    length = world.window_days if window_days is None else window_days
-    if length < world.window_days:
-        raise ValueError(f"window_days={length}: effects take up to {world.window_days} days; count at least as many")
-    if candidate_type not in EFFECT_TYPES:
-        return Effect(0.0, 0.0, 0.0, 0.0)
-    column = EFFECT_TYPES.index(candidate_type)
-    lift, drop, uses = truth.lift[:, column], truth.drop[:, column], truth.uses[:, column]
-    none = np.exp(-length / truth.gap_days)
-    none_later = np.exp(-(length - world.window_days) / truth.gap_days)
-    planned = 1 - np.exp(-world.window_days / truth.gap_days)
-    purchase = lift * none - drop * (none_later - none)
-    baskets = lift - drop * world.window_days / truth.gap_days
-    answers = uses * planned * (1 - drop) if candidate_type in OFFER_TYPES else _ACTION_SHARE * uses
-    response = lift + (1 - lift) * answers
-    margin = baskets * truth.impulse_margin
-    return Effect(*(float(value.mean()) for value in (purchase, baskets, margin, response)))
-
-
-def respond(truth: Truth, decisions: pd.DataFrame, *, world: World, seed: int) -> Mapping[str, pd.DataFrame]:
+def respond(
+    truth: Truth, decisions: pd.DataFrame, *, world: World, seed: int, window_days: float | None = None
+) -> Mapping[str, pd.DataFrame]:
     """What members do in the reward window after each decision.
 
     Planned baskets in any of the windows come whatever was decided, unless they are called off. Rows with a type of
@@ -121,20 +77,20 @@ def respond(truth: Truth, decisions: pd.DataFrame, *, world: World, seed: int) -
             a share for `discount_percent` and money for `discount_amount`, taken off the basket that uses it.
         world: The world of the truth.
         seed: The same seed plans the same baskets and answers the same decisions in the same way.
+        window_days: Days after each decision in which planned baskets are told; at least those of the world's reward
+            window (the default), in which all that is caused happens.
 
     Returns:
         Typed tables `purchases`, `offer_events` (accept, redeem) and `engagements`.
 
     Raises:
-        ValueError: A column is missing or a member is not in the truth.
+        ValueError: A column is missing, a member is not in the truth, or `window_days` is too short.
     """
+    days = counted_days(world, window_days)
     decided = _decided(truth, decisions)
-    parts = [
-        _block(
-            truth, _only(decided, np.flatnonzero((decided.row >= first) & (decided.row < first + BLOCK))), world, seed
-        )
-        for first in range(0, len(truth.member_ids), BLOCK)
-    ]
+    firsts = range(0, len(truth.member_ids), BLOCK)
+    blocks = [np.flatnonzero((decided.row >= first) & (decided.row < first + BLOCK)) for first in firsts]
+    parts = [_block(truth, _only(decided, rows), world, seed, days) for rows in blocks]
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
 
 
@@ -170,16 +126,17 @@ def _only(decided: _Decided, rows: Whole) -> _Decided:
     return _Decided(*(getattr(decided, name)[rows] for name in _Decided.__dataclass_fields__))
 
 
-def _block(truth: Truth, decided: _Decided, world: World, seed: int) -> dict[str, pd.DataFrame]:
+def _block(truth: Truth, decided: _Decided, world: World, seed: int, days: float) -> dict[str, pd.DataFrame]:
     chance = [uniform(seed, _DECIDED, decided.key, np.full(len(decided.key), i)) for i in range(4)]
     extra, away = chance[0] < decided.lift, chance[0] < decided.drop
     offer = np.isin(decided.type, OFFER_TYPES)
-    willing = chance[1] < decided.uses * np.where(offer, 1.0, _ACTION_SHARE)
+    willing = chance[1] < decided.uses * np.where(offer, 1.0, ACTION_SHARE)
     extra_at = decided.at + world.window_days * (0.02 + 0.96 * chance[2] ** 1.5)
-    planned, of = _planned(truth, decided, world, seed)
-    planned, of = _kept(planned, of, np.unique(planned.key[away[of]]))
+    planned, of = _planned(truth, decided, seed, days)
+    in_window = planned.at <= decided.at[of] + world.window_days
+    planned, of, in_window = _kept(planned, of, in_window, np.unique(planned.key[away[of] & in_window]))
     uses_planned = willing & ~extra & offer
-    planned = _answering(planned, of, uses_planned)
+    planned = _answering(planned, of, in_window & uses_planned[of])
     causes = np.flatnonzero(extra)
     caused = _Baskets(
         ids=words(f"{truth.member_ids[decided.row[i]]}-X{decided.key[i] & 0xFFFFFFFFFF:010x}" for i in causes),
@@ -203,16 +160,16 @@ def _block(truth: Truth, decided: _Decided, world: World, seed: int) -> dict[str
     }
 
 
-def _planned(truth: Truth, decided: _Decided, world: World, seed: int) -> tuple[_Baskets, Whole]:
-    """Planned baskets inside each decision's window, in order of time, and whose window it is; a basket may repeat."""
-    span = int(world.window_days) + 1
+def _planned(truth: Truth, decided: _Decided, seed: int, days: float) -> tuple[_Baskets, Whole]:
+    """Planned baskets within `days` of each decision, in order of time, and of which; a basket may appear twice."""
+    span = int(np.ceil(days)) + 1
     of = np.repeat(np.arange(len(decided.row)), span * _SLOTS)
     step = np.tile(np.arange(span * _SLOTS), len(decided.row))
     row, day, slot = decided.row[of], np.floor(decided.at[of]).astype(np.int64) + step // _SLOTS, step % _SLOTS
     there = uniform(seed, _PLANNED, row, day) > poisson.cdf(slot, 1 / truth.gap_days[row])
     of, row, day, slot = of[there], row[there], day[there], slot[there]
     at = day + uniform(seed, _PLANNED, row, day, slot)
-    inside = (at > decided.at[of]) & (at <= decided.at[of] + world.window_days)
+    inside = (at > decided.at[of]) & (at <= decided.at[of] + days)
     order = np.flatnonzero(inside)[np.lexsort((at[inside], of[inside]))]
     of, row, day, slot = of[order], row[order], day[order], slot[order]
     ids = words(
@@ -222,8 +179,9 @@ def _planned(truth: Truth, decided: _Decided, world: World, seed: int) -> tuple[
     return _Baskets(ids, row, at[order], key, np.full(len(of), -1)), of
 
 
-def _kept(baskets: _Baskets, of: Whole, called_off: Whole) -> tuple[_Baskets, Whole]:
-    return _take(baskets, keep := np.flatnonzero(~np.isin(baskets.key, called_off))), of[keep]
+def _kept(baskets: _Baskets, of: Whole, in_window: Flags, called_off: Whole) -> tuple[_Baskets, Whole, Flags]:
+    keep = np.flatnonzero(~np.isin(baskets.key, called_off))
+    return _take(baskets, keep), of[keep], in_window[keep]
 
 
 def _take(baskets: _Baskets, rows: Whole) -> _Baskets:
@@ -231,10 +189,10 @@ def _take(baskets: _Baskets, rows: Whole) -> _Baskets:
 
 
 def _answering(baskets: _Baskets, of: Whole, uses: Flags) -> _Baskets:
-    """Each basket once; the first of a window answers the decision if its offer is used at all."""
+    """Each basket once; the first after a decision answers it where `uses` says so."""
     _, first = np.unique(of, return_index=True)
     answers = np.full(len(of), -1)
-    answers[first] = np.where(uses[of[first]], of[first], -1)
+    answers[first] = np.where(uses[first], of[first], -1)
     keys, once, group = np.unique(baskets.key, return_index=True, return_inverse=True)
     best = np.full(len(keys), -1)
     np.maximum.at(best, group, answers)
@@ -247,7 +205,8 @@ def _purchases(
 ) -> tuple[pd.DataFrame, Floats]:
     """The lines of the baskets, and what each decision's offer took off."""
     shop, n = truth.shop, len(baskets.row)
-    size = 1 + poisson.ppf(uniform(seed, _FILLED, baskets.row, baskets.key), truth.extras[baskets.row]).astype(np.int64)
+    more = poisson.ppf(uniform(seed, _FILLED, baskets.row, baskets.key), truth.extras[baskets.row])
+    size = 1 + np.maximum(more, 0).astype(np.int64)
     which = np.repeat(np.arange(n), size)
     line = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
     members, local = np.unique(baskets.row, return_inverse=True)

@@ -1,0 +1,69 @@
+"""What one decision of a type causes on average: the planted effects in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.programme.people import Truth
+from experiments.worlds import EFFECT_TYPES, World
+from features.entities import OFFER_TYPES
+
+ACTION_SHARE = 0.4
+"""Chance to answer an action, relative to that of using an offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one decision of a type causes on average, against doing nothing."""
+
+    purchase: float
+    """Change of the chance of at least one basket in the window."""
+    baskets: float
+    """Change of the number of baskets."""
+    margin: float
+    """Change of margin (currency), before the cost of the offer itself."""
+    response: float
+    """Chance that it is accepted, caused or not."""
+
+
+def true_effect(truth: Truth, candidate_type: str, *, world: World, window_days: float | None = None) -> Effect:
+    """The mean effect over all members of the truth, under `respond`.
+
+    Args:
+        truth: Whose.
+        candidate_type: A type of offer or action; any other has no effect.
+        world: The world of the truth.
+        window_days: Days in which outcomes are counted; at least those of the world's reward window (the default), in
+            which all that is caused happens.
+
+    Raises:
+        ValueError: If `window_days` is shorter than the reward window.
+    """
+    length = counted_days(world, window_days)
+    if candidate_type not in EFFECT_TYPES:
+        return Effect(0.0, 0.0, 0.0, 0.0)
+    column = EFFECT_TYPES.index(candidate_type)
+    lift, drop, uses = truth.lift[:, column], truth.drop[:, column], truth.uses[:, column]
+    none = np.exp(-length / truth.gap_days)
+    none_later = np.exp(-(length - world.window_days) / truth.gap_days)
+    planned = 1 - np.exp(-world.window_days / truth.gap_days)
+    purchase = lift * none - drop * (none_later - none)
+    baskets = lift - drop * world.window_days / truth.gap_days
+    answers = uses * planned * (1 - drop) if candidate_type in OFFER_TYPES else ACTION_SHARE * uses
+    response = lift + (1 - lift) * answers
+    margin = baskets * truth.impulse_margin
+    return Effect(*(float(value.mean()) for value in (purchase, baskets, margin, response)))
+
+
+def counted_days(world: World, window_days: float | None) -> float:
+    """Days in which outcomes are counted: those given, or the world's reward window.
+
+    Raises:
+        ValueError: If they are fewer than those in which effects happen.
+    """
+    length = world.window_days if window_days is None else window_days
+    if length < world.window_days:
+        raise ValueError(f"window_days={length}: effects take up to {world.window_days} days; count at least as many")
+    return length
