@@ -35,7 +35,11 @@ _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 Scorer = Callable[[pd.DataFrame], Rows]
 
 
-@checked(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class OneSidedError(ValueError):
+    """A slice of members holds nobody who churned, or nobody who stayed."""
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
 class ChurnConfig:
     """What the churn model is trained with."""
 
@@ -48,18 +52,26 @@ class ChurnConfig:
     """Who has bought nothing for longer has lapsed already and is left out."""
     trees: int = 300
     """At most; how many are kept is chosen on the slice that calibrates."""
-    leaves: tuple[int, ...] = Field(default=(3, 6, 12), strict=False, min_length=1)
+    leaves: tuple[int, ...] = Field(default=(3, 6, 12), min_length=1)
     """Sizes of tree to choose from, likewise."""
     learning_rate: float = 0.04
     min_leaf: int = 60
     feature_share: float = 0.3
     l2: float = 10.0
     calibration: Literal["platt", "isotonic"] = "platt"
-    threads: int = 2
+    threads: int = 1
+    """More help from some hundred thousand rows on; below, and beside other work, they wait for each other."""
     resamples: int = 200
     """Resamples behind every interval."""
     ablation: bool = True
     """Fit again without each family of features in turn."""
+
+    @property
+    def horizon(self) -> int:
+        """The horizon in days; to be asked once it is filled in."""
+        if self.horizon_days is None:
+            raise ValueError("churn.horizon_days is not filled in yet: take the programme's churn_horizon_days")
+        return self.horizon_days
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +127,7 @@ def fit(
         shape: how many trees of which size; None tunes it.
 
     Raises:
-        ValueError: a slice is empty or holds only churners or only others.
+        OneSidedError: a slice is empty or holds only churners or only others.
     """
     shape = shape or tune(frame, cuts, names, config, seed)
     trees = from_lightgbm(_grow(_slice(frame, cuts.learn), names, config, shape, seed))
@@ -261,7 +273,7 @@ def _slice(frame: pd.DataFrame, ats: Sequence[datetime]) -> pd.DataFrame:
     part = frame[frame["at"].isin(list(ats))]
     if part["churned"].nunique() < 2:
         when = ", ".join(f"{at:%Y-%m-%d}" for at in ats)
-        raise ValueError(
+        raise OneSidedError(
             f"churn: of {len(part)} members at {when} {int(part['churned'].sum())} churned: to learn or to judge it "
             "takes both kinds; load more history or set another churn.horizon_days in training.yaml"
         )

@@ -72,16 +72,25 @@ def begins(tables: Path) -> datetime:
     return datetime.fromtimestamp(row[0][0] / 1e6, UTC)
 
 
-def labelled(tables: Path, ats: Sequence[datetime], horizon_days: int, max_lapse_days: int) -> pd.DataFrame:
+def labelled(
+    tables: Path, ats: Sequence[datetime], horizon_days: int, max_lapse_days: int, known_by: datetime | None = None
+) -> pd.DataFrame:
     """Who could churn at each cut-off, and who did.
 
     Eligible is who had bought at all, and within `max_lapse_days` before the cut-off, as known then: those who have
     been gone for longer are lapsed already, and a model would only be praised for saying so.
 
+    Args:
+        tables: folder of the typed tables.
+        ats: the cut-offs.
+        horizon_days: buying nothing for this long is churn.
+        max_lapse_days: see above.
+        known_by: labels rest on what was known by then; None takes all that is known.
+
     Returns:
         Columns member_id, at, churned (no purchase within the horizon), sorted by at, member_id.
     """
-    counted = _counted(tables, ats, horizon_days)
+    counted = _counted(tables, ats, horizon_days, known_by)
     recent = counted["last_us"] > counted["at_us"] - max_lapse_days * _DAY
     frame = counted[recent].sort_values(["at_us", "member_id"], ignore_index=True)
     return pd.DataFrame(
@@ -120,19 +129,23 @@ with baskets as (
 ), cut as (select unnest($ats::bigint[]) as at_us)
 select member_id, at_us,
   max(occurred_us) filter (where occurred_us <= at_us and known_us <= at_us) as last_us,
-  count(*) filter (where occurred_us > at_us and occurred_us <= at_us + $horizon) as after
+  count(*) filter (where occurred_us > at_us and occurred_us <= at_us + $horizon and known_us <= $known_by) as after
 from baskets cross join cut
 group by member_id, at_us
 having last_us is not null
 """
 """A return is no purchase. The label may know what arrived late; who was eligible may not."""
+_FOREVER = 2**62
 
 
-def _counted(tables: Path, ats: Sequence[datetime], horizon_days: int) -> pd.DataFrame:
+def _counted(
+    tables: Path, ats: Sequence[datetime], horizon_days: int, known_by: datetime | None = None
+) -> pd.DataFrame:
     values = {
         "file": str(tables / "purchases.parquet"),
         "ats": [round(moment.timestamp() * 1e6) for moment in ats],
         "horizon": horizon_days * _DAY,
+        "known_by": _FOREVER if known_by is None else round(known_by.timestamp() * 1e6),
     }
     with duckdb.connect() as connection:
         frame: pd.DataFrame = connection.execute(_COUNTED, values).df()

@@ -30,7 +30,11 @@ _NORMAL_95 = 1.959964
 _DAY = 86_400_000_000
 
 
-@checked(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class NothingDrawnError(ValueError):
+    """No decision that says anything was drawn by lot; the policy's priors stand."""
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
 class ResponseConfig:
     """How effects are read."""
 

@@ -15,14 +15,14 @@ from training.churn import ChurnConfig
 from training.recipes import RecipeError, config_from
 from training.response import ResponseConfig
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+_CLOSED = ConfigDict(extra="forbid")
 
 
 class SettingsError(ValueError):
     """`training.yaml` cannot be used; the text names the key, its value, the rule and the way out, one line each."""
 
 
-@checked(frozen=True, config=_STRICT)
+@checked(frozen=True, config=_CLOSED)
 class TasteConfig:
     """What members may like to buy next: recipes that compete."""
 
@@ -36,7 +36,7 @@ class TasteConfig:
     """How many products a list has when it is judged."""
 
 
-@checked(frozen=True, config=_STRICT)
+@checked(frozen=True, config=_CLOSED)
 class GateConfig:
     """When a challenger may not become champion."""
 
@@ -50,7 +50,7 @@ class GateConfig:
     """Resamples of members behind every interval."""
 
 
-@checked(frozen=True, config=_STRICT)
+@checked(frozen=True, config=_CLOSED)
 class TrainingConfig:
     """The whole file. A missing section takes its defaults."""
 

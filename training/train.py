@@ -1,0 +1,88 @@
+"""Train: from the tables of a workspace to new challengers in the registry."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from features.entities import Programme
+from features.workspace import Workspace
+from training import registry, vectors
+from training.challengers import Task, Trained, churned, responses, taste
+from training.churn import OneSidedError
+from training.frames import HistoryTooShortError
+from training.recipes import RecipeError
+from training.registry import Version
+from training.response import NothingDrawnError
+from training.settings import TrainingConfig
+
+MODELS: Mapping[str, Callable[[Task], Trained]] = {"taste": taste, "churn": churned, "response": responses}
+_CANNOT = (HistoryTooShortError, OneSidedError, NothingDrawnError, RecipeError)
+"""What a history may lack for one model while another can still be trained."""
+
+
+class TrainingError(ValueError):
+    """Nothing could be trained; the text says why, model by model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What training left."""
+
+    versions: tuple[Version, ...]
+    """The new challengers."""
+    summaries: tuple[str, ...]
+    """One line for each."""
+    skipped: Mapping[str, str]
+    """Model → why it could not be trained on this history, and what would help."""
+
+
+def train(
+    ws: Workspace,
+    programme: Programme,
+    config: TrainingConfig,
+    at: datetime,
+    models: Sequence[str] = tuple(MODELS),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Train models from what was known at `at`, and register each as challenger.
+
+    Args:
+        ws: the workspace, with its tables.
+        programme: its rules.
+        config: `settings.read(ws.training)`.
+        at: the cut; the end of the history, if all of it shall be used.
+        models: of `MODELS`.
+        progress: told what is being done.
+
+    Raises:
+        TrainingError: a model is unknown, or none of them could be trained.
+    """
+    unknown = sorted(set(models) - set(MODELS))
+    if unknown:
+        raise TrainingError(f"model {unknown[0]!r} is unknown; use one of {', '.join(MODELS)}")
+    made: list[tuple[Version, str]] = []
+    skipped: dict[str, str] = {}
+    code = registry.code_version()
+    for name in models:
+        with tempfile.TemporaryDirectory(prefix=f"tessera-{name}-") as folder:
+            try:
+                trained = MODELS[name](Task(ws, programme, config, at, code, Path(folder), progress))
+            except _CANNOT as reason:
+                skipped[name] = str(reason)
+                continue
+            made.append((_register(ws, trained, at), trained.summary))
+    if not made:
+        raise TrainingError("\n".join(skipped.values()))
+    return Outcome(tuple(version for version, _ in made), tuple(said for _, said in made), skipped)
+
+
+def _register(ws: Workspace, trained: Trained, at: datetime) -> Version:
+    version = registry.log_version(ws, trained.draft)
+    if trained.member_ids is not None and trained.vectors is not None:
+        vectors.keep(ws, version.number, trained.member_ids, trained.vectors, at)
+    registry.point(ws, version.name, "challenger", version.number)
+    return version
