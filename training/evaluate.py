@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from features.learned import top_k
 from training import recipes as table_of_recipes
@@ -43,15 +44,20 @@ def rank(
     The forms are asked through `score` and `top_k`, just as serving does, with the stored vector where there is one.
     """
     out = np.full((len(rows), k), -1, np.int64)
-    for place, row in enumerate(rows.tolist()):
-        member = member_history(before, row, fitted.vector(row))
-        allowed = None
-        if only_new:
-            allowed = np.ones(len(before.product_ids), bool)
-            allowed[member.product_index] = False
-        best = top_k(fitted.form.score(member, before.seconds), k, allowed)
-        out[place, : len(best)] = best
+    with threadpool_limits(limits=1):
+        for place, row in enumerate(rows.tolist()):
+            best = _best(before, fitted, row, k, only_new)
+            out[place, : len(best)] = best
     return out
+
+
+def _best(before: Interactions, fitted: Fitted, row: int, k: int, only_new: bool) -> NDArray[np.intp]:
+    member = member_history(before, row, fitted.vector(row))
+    allowed = None
+    if only_new:
+        allowed = np.ones(len(before.product_ids), bool)
+        allowed[member.product_index] = False
+    return top_k(fitted.form.score(member, before.seconds), k, allowed)
 
 
 def judge(

@@ -28,7 +28,8 @@ def confidence(
 class Factors:
     """Product vectors and biases. The member's vector is a feature like any other: it is read from the online store.
 
-    A member with neither a vector nor purchases is scored by popularity.
+    A member with neither a vector nor purchases is scored by popularity. Whoever asks holds BLAS to one thread
+    (`OPENBLAS_NUM_THREADS=1`): with two and the other core busy, 10,000 products took 16 ms instead of 0.07.
     """
 
     product_ids: NDArray[np.str_]

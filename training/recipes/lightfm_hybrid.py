@@ -44,9 +44,12 @@ def _with_identity(tags: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def _weights(interactions: Interactions, half_life_days: float) -> sp.coo_matrix:
+    """Weights of mean 1: the library multiplies its steps by them."""
     found = interactions.counts.tocoo()
     weight = confidence(found.data, interactions.last_at.tocoo().data, interactions.seconds, 1.0, half_life_days)
-    return sp.coo_matrix((weight.astype(np.float32), (found.row, found.col)), shape=found.shape)
+    return sp.coo_matrix(
+        ((weight / max(weight.mean(), 1e-300)).astype(np.float32), (found.row, found.col)), shape=found.shape
+    )
 
 
 def _bridge(
