@@ -74,6 +74,7 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
     while place < end:
         match = _TOKEN.match(text, place)
         if match is None or match.lastgroup is None:
+            place = end - len(text[place:end].lstrip())
             raise FilterError(f"filter, character {place + 1}: {text[place : place + 10]!r} has no meaning here")
         found.append((match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)))
         place = match.end()
