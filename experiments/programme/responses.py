@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
-from scipy.stats import poisson
+from scipy.special import pdtr
 
 from experiments.programme.chance import BLOCK, Flags, Floats, Texts, Whole, draw, stacked, uniform
 from experiments.programme.effects import ACTION_SHARE, counted_days
@@ -25,6 +25,7 @@ _PLANNED, _DECIDED, _FILLED, _LINES = range(10, 14)
 """Purposes of chances."""
 _SLOTS = 4
 """Baskets planned on one day at most."""
+_MOST_LINES = 40
 _ANSWERS = {
     "event_invitation": "event_attended",
     "community_invitation": "community_post",
@@ -166,7 +167,7 @@ def _planned(truth: Truth, decided: _Decided, seed: int, days: float) -> tuple[_
     of = np.repeat(np.arange(len(decided.row)), span * _SLOTS)
     step = np.tile(np.arange(span * _SLOTS), len(decided.row))
     row, day, slot = decided.row[of], np.floor(decided.at[of]).astype(np.int64) + step // _SLOTS, step % _SLOTS
-    there = uniform(seed, _PLANNED, row, day) > poisson.cdf(slot, 1 / truth.gap_days[row])
+    there = uniform(seed, _PLANNED, row, day) > pdtr(slot, 1 / truth.gap_days[row])
     of, row, day, slot = of[there], row[there], day[there], slot[there]
     at = day + uniform(seed, _PLANNED, row, day, slot)
     inside = (at > decided.at[of]) & (at <= decided.at[of] + days)
@@ -205,13 +206,15 @@ def _purchases(
 ) -> tuple[pd.DataFrame, Floats]:
     """The lines of the baskets, and what each decision's offer took off."""
     shop, n = truth.shop, len(baskets.row)
-    more = poisson.ppf(uniform(seed, _FILLED, baskets.row, baskets.key), truth.extras[baskets.row])
-    size = 1 + np.maximum(more, 0).astype(np.int64)
+    chance = uniform(seed, _FILLED, baskets.row, baskets.key)
+    mean = truth.extras[baskets.row]
+    size = 1 + sum((chance > pdtr(k, mean)).astype(np.int64) for k in range(_MOST_LINES))
     which = np.repeat(np.arange(n), size)
     line = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
     members, local = np.unique(baskets.row, return_inverse=True)
+    by_taste = stacked(tastes(shop, truth.taste[members]))
     chance = uniform(seed, _LINES, baskets.row[which], baskets.key[which], line)
-    product = draw(stacked(tastes(shop, truth.taste[members])), len(shop.price), local[which], chance)
+    product = draw(by_taste, len(shop.price), local[which], chance)
     price = shop.price[product]
     answers = (baskets.decision >= 0) & offer[np.maximum(baskets.decision, 0)] if len(offer) else np.zeros(n, np.bool_)
     off = np.round(
