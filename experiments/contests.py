@@ -1,0 +1,199 @@
+"""Challenger against champion: both fitted again as of one moment, judged on the same members and days after it.
+
+From what was known at that moment, and nothing else: so a champion is never punished for being older, nor a challenger
+praised for having seen what it is asked. `experiments.gate` says what follows from a verdict.
+
+A challenger is objected to if
+- its primary metric (taste: NDCG@k; churn: AUC) is below the champion's by more than the stated margin, or certainly
+  below it by however little (the whole paired interval is under 0);
+- taste: it ranks worse than popularity. A challenger that *is* popularity equals it and passes;
+- churn: its Brier skill is below the champion's by more than the stated margin, or not above 0 (always saying the base
+  rate would be better), or its AUC is not above 0.5.
+
+Effects of decisions (`response`) predict nothing: what has enough behind it was exported with its interval, and passes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from features import behavior
+from features.entities import Programme
+from features.workspace import Workspace
+from training import churn, frames, metrics, recipes
+from training.challengers import Ledger, Task, churn_config, churn_cuts, churn_frames
+from training.churn import ChurnConfig
+from training.comparison import paired_auc
+from training.evaluate import Judged
+from training.evaluate import judge as judge_recipe
+from training.metrics import Interval, mean_interval
+from training.registry import Version
+from training.settings import GateConfig, TrainingConfig
+from training.split import truth
+
+BASELINE = "popularity"
+_CHANCE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of a challenger, and why."""
+
+    name: str
+    challenger: str
+    champion: str | None
+    cut: datetime | None
+    """Both were fitted as of this moment and judged on what followed."""
+    figures: Mapping[str, float]
+    against: Mapping[str, Interval]
+    """Challenger minus `champion`, and minus `popularity`, by the primary metric."""
+    objections: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.objections
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """Where and by which rules is judged."""
+
+    ws: Workspace
+    programme: Programme
+    config: TrainingConfig
+    at: datetime
+    progress: Callable[[str], None] = lambda _: None
+
+
+def _judge_taste(court: Court, challenger: Version, champion: Version | None) -> Verdict:
+    days, k = int(challenger.config["slice_days"]), int(challenger.config["k"])
+    cut = court.at - timedelta(days=days)
+    ledger = Ledger.read(court.ws)
+    before = ledger.at(cut)
+    bought = truth(before, ledger.after(cut, days)).bought
+
+    def judged(version: Version | None) -> Judged:
+        name = BASELINE if version is None else str(version.config["recipe"])
+        court.progress(f"gate: {name} as of {cut:%Y-%m-%d}")
+        config = recipes.config_from(name, {} if version is None else version.config["settings"])
+        return judge_recipe(before, recipes.fit(name, before, config), bought, k)
+
+    mine = judged(challenger)
+    rivals = {BASELINE: judged(None)} | ({} if champion is None else {"champion": judged(champion)})
+    against = {
+        rival: mean_interval(
+            mine.ndcg - theirs.ndcg, np.random.default_rng(court.config.seed), court.config.gate.resamples
+        )
+        for rival, theirs in rivals.items()
+    }
+    figures = {"ndcg": float(mine.ndcg.mean()), "members": float(len(mine.rows))}
+    objections = _taste_objections(against, court.config.gate, f"NDCG@{k}")
+    return Verdict("taste", challenger.number, champion.number if champion else None, cut, figures, against, objections)
+
+
+def _taste_objections(against: Mapping[str, Interval], rules: GateConfig, metric: str) -> tuple[str, ...]:
+    found = [] if "champion" not in against else _worse(against["champion"], rules.taste_margin, metric)
+    if not against[BASELINE].value >= 0:
+        found.append(f"{metric} is {against[BASELINE].value:+.4f} against popularity: a list of bestsellers is better")
+    return tuple(found)
+
+
+def _worse(gap: Interval, margin: float, metric: str) -> list[str]:
+    told = f"{metric} is {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against the champion"
+    if not gap.value >= -margin:
+        return [f"{told}, more than the margin of {margin:g} below it"]
+    return [f"{told}: certainly below it"] if gap.high < 0 else []
+
+
+def _judge_churn(court: Court, challenger: Version, champion: Version | None) -> Verdict:
+    """Both answer the challenger's question: its horizon, its rule of who has lapsed."""
+    asked = TypeAdapter(ChurnConfig).validate_python(challenger.config)
+    cut = court.at - timedelta(days=asked.horizon)
+    court.progress(f"gate: churn as of {cut:%Y-%m-%d}")
+    contest = _Contest.prepare(court, asked, cut)
+    mine = contest.chances(challenger)
+    gap = None
+    figures = churn.measure(contest.churned, mine)
+    skill = figures["brier_skill"]
+    if champion is not None:
+        theirs = contest.chances(champion)
+        gap = paired_auc(contest.churned, mine, theirs, court.config.seed, court.config.gate.resamples)
+        figures |= {"champion_brier_skill": metrics.brier_skill(contest.churned, theirs)}
+    objections = _churn_objections(figures["auc"], skill, figures.get("champion_brier_skill"), gap, court.config.gate)
+    against = {} if gap is None else {"champion": gap}
+    return Verdict("churn", challenger.number, champion.number if champion else None, cut, figures, against, objections)
+
+
+def _churn_objections(
+    auc: float, skill: float, champion_skill: float | None, gap: Interval | None, rules: GateConfig
+) -> tuple[str, ...]:
+    found = [] if gap is None else _worse(gap, rules.churn_margin, "AUC")
+    if champion_skill is not None and not skill >= champion_skill - rules.brier_margin:
+        found.append(
+            f"Brier skill {skill:.4f} is more than the margin of {rules.brier_margin:g} below the champion's "
+            f"{champion_skill:.4f}"
+        )
+    if not skill > 0:
+        found.append(f"Brier skill {skill:.4f} is not above 0: always saying the base rate is better")
+    if not auc > _CHANCE:
+        found.append(f"AUC {auc:.4f} is not above 0.5: a coin ranks as well")
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Contest:
+    """Members, features and labels that both churn models are fitted and judged on."""
+
+    frame: Any
+    cuts: frames.Cuts
+    cut: datetime
+    asked: ChurnConfig
+    known: frozenset[str]
+
+    @staticmethod
+    def prepare(court: Court, asked: ChurnConfig, cut: datetime) -> _Contest:
+        with tempfile.TemporaryDirectory() as nowhere:
+            task = Task(court.ws, court.programme, court.config, court.at, "", Path(nowhere), court.progress)
+            begins = frames.begins(court.ws.tables)
+            cuts = churn_cuts(churn_config(asked, court.programme), begins, cut)
+            (frame,) = churn_frames(task, asked, (cuts,), cut)
+        return _Contest(frame, cuts, cut, asked, frozenset(behavior.names(court.programme)))
+
+    @property
+    def _later(self) -> Any:
+        return self.frame[self.frame["at"] == self.cut]
+
+    @property
+    def churned(self) -> Any:
+        return self._later["churned"].to_numpy(dtype=bool)
+
+    def chances(self, version: Version) -> Any:
+        """Fit a version's recipe again at the cut; features that no longer exist are left out."""
+        config = replace(
+            TypeAdapter(ChurnConfig).validate_python(version.config),
+            horizon_days=self.asked.horizon_days,
+            max_lapse_days=self.asked.max_lapse_days,
+        )
+        names = [name for name in version.record["feature_names"] if name in self.known]
+        model = churn.fit(self.frame, self.cuts, names, config, int(version.record["seed"]))
+        return model.probability(self._later[names].to_numpy(dtype=np.float64))
+
+
+def _judge_response(court: Court, challenger: Version, champion: Version | None) -> Verdict:  # noqa: ARG001 - one shape
+    return Verdict("response", challenger.number, champion.number if champion else None, None, {}, {}, ())
+
+
+JUDGES: Mapping[str, Callable[[Court, Version, Version | None], Verdict]] = {
+    "taste": _judge_taste,
+    "churn": _judge_churn,
+    "response": _judge_response,
+}
