@@ -31,7 +31,7 @@ class LightfmHybridConfig:
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=0.05, gt=0)
     member_penalty: float = Field(default=1e-6, ge=0)
-    product_penalty: float = Field(default=1e-6, ge=0)
+    product_penalty: float = Field(default=1e-5, ge=0)
     half_life_days: float = Field(default=180.0, gt=0)
     """After this time a purchase weighs half as much."""
     popularity_days: float = Field(default=30.0, gt=0)
