@@ -121,19 +121,25 @@ def _read(file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     border.require_columns(list(frame.columns), _CONTENT, file.name, "Give the file as UCI publishes it (id 352).")
     frame = frame[_CONTENT].assign(
         row=np.arange(len(frame)),
-        InvoiceDate=_read_times(frame["InvoiceDate"]),
+        InvoiceDate=_read_times(frame["InvoiceDate"], file.name),
         CustomerID=frame["CustomerID"].astype("object").astype("string").str.removesuffix(".0"),
     )
     lines, rejected = border.check(frame, _LINES, file=file.name, timezone=_TIMEZONE)
     return lines.assign(file=file.name), rejected
 
 
-def _read_times(given: pd.Series[Any]) -> pd.Series[Any]:
+def _read_times(given: pd.Series[Any], file: str) -> pd.Series[Any]:
     """Texts read in the format that fits most of them; those that do not fit stay as they are."""
     if pd.api.types.is_datetime64_any_dtype(given.dtype):
         return given
     tried = [pd.to_datetime(given, format=form, errors="coerce") for form in _TIME_FORMATS]
     best = max(tried, key=lambda times: int(times.notna().sum()))
+    for times in tried:
+        if times.notna().sum() == best.notna().sum() > 0 and not times.equals(best):
+            raise BorderError(
+                f"{file}: InvoiceDate such as {given[best.notna()].iloc[0]} can be read with the day or the month "
+                "first, and no line decides it. Write dates as YYYY-MM-DD HH:MM."
+            )
     return best if best.notna().all() else best.astype("object").where(best.notna(), given)
 
 
