@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -23,7 +22,7 @@ from experiments.programme import papers
 from experiments.programme.assortment import Assortment, assortment
 from experiments.programme.baskets import Shelf
 from experiments.programme.chance import BLOCK, LIFE, PAPERS, stacked, stream
-from experiments.programme.effects import Effect, true_effect
+from experiments.programme.effects import Effect, caused, true_effect
 from experiments.programme.life import live
 from experiments.programme.people import Truth, habits, joined, people, tastes
 from experiments.programme.profiles import profiles
@@ -127,27 +126,28 @@ def truth(world: World, *, members: int, products: int, seed: int) -> Truth:
 
 
 def planted(world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int) -> pd.DataFrame:
-    """What each type would have caused, exactly, in the randomised stretch of this history.
+    """What each type would have caused in the randomised stretch of this history: what an estimate is judged by.
 
     A member's effect depends on the moment: whether a basket was coming anyway, whether they are gone, how many
-    contacts they had. This is the mean over all decisions drawn by lot: what an estimate from the log is judged by.
+    contacts they had. This is the mean over all decisions drawn by lot.
 
     Returns:
-        A row for each of EFFECT_TYPES: `type`, `effect` (on the chance of a basket in the reward window), `decisions`.
+        A row for each of EFFECT_TYPES: `type`; `purchase`, the effect on the chance of a basket in the reward window,
+        exact; `baskets`, the effect on their number, where those that a sleeping dog would call off are counted in
+        the windows in which none were (weighted by the chance of that); `decisions`.
     """
     start = starts_at(ends_at, days)
     shop, clock = assortment(world, products, seed), seasons(days, ends_at)
-    total, count = np.zeros(len(EFFECT_TYPES)), 0
-    for block, size in enumerate(_blocks(members)):
-        life = _live(world, shop, clock, block, size, days, start, seed)
-        (rows,) = life.log.wholes("decided", "member")
-        probability, natural, reach = life.log.columns("decided", "probability", "natural", "reach")
-        lot = np.isfinite(probability)
-        rows, natural, reach = rows[lot], natural[lot, None], reach[lot, None]
-        who = life.shelf.truth
-        total += (reach * who.lift[rows] * (1 - natural) - who.drop[rows] * natural).sum(axis=0)
-        count += len(rows)
-    return pd.DataFrame({"type": EFFECT_TYPES, "effect": total / max(count, 1), "decisions": count})
+    lives = (_live(world, shop, clock, b, size, days, start, seed) for b, size in enumerate(_blocks(members)))
+    purchase, baskets, drawn = (sum(parts) for parts in zip(*map(caused, lives), strict=True))
+    return pd.DataFrame(
+        {
+            "type": EFFECT_TYPES,
+            "purchase": purchase / max(drawn, 1),
+            "baskets": baskets / max(drawn, 1),
+            "decisions": drawn,
+        }
+    )
 
 
 def _blocks(members: int) -> list[int]:

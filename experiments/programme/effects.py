@@ -1,4 +1,4 @@
-"""What one decision of a type causes on average: the planted effects in closed form."""
+"""What one decision of a type causes on average: the planted effects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.programme import offers
+from experiments.programme.chance import Floats
 from experiments.programme.people import Truth
+from experiments.programme.state import Life
 from experiments.worlds import EFFECT_TYPES, World
 from features.entities import OFFER_TYPES
 
@@ -67,3 +70,18 @@ def counted_days(world: World, window_days: float | None) -> float:
     if length < world.window_days:
         raise ValueError(f"window_days={length}: effects take up to {world.window_days} days; count at least as many")
     return length
+
+
+def caused(life: Life) -> tuple[Floats, Floats, int]:
+    """Sums over a block's decisions drawn by lot: effects on purchase and on baskets by type, and how many they are."""
+    who = life.shelf.truth
+    member, arm = life.log.wholes("decided", "member", "arm")
+    probability, natural, reach = life.log.columns("decided", "probability", "natural", "reach")
+    (came,) = life.log.columns("passed", "came")
+    lot = np.isfinite(probability)
+    member, arm, natural, reach, came = member[lot], arm[lot], natural[lot], reach[lot], came[lot]
+    kept = 1 - offers.of_arm(life.world, who.drop[member], arm)
+    lift, drop = reach[:, None] * who.lift[member], who.drop[member]
+    purchase: Floats = (lift * (1 - natural[:, None]) - drop * natural[:, None]).sum(axis=0)
+    baskets: Floats = (lift - drop * (came / kept)[:, None]).sum(axis=0)
+    return purchase, baskets, len(member)

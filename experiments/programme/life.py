@@ -43,7 +43,7 @@ def _pass(life: Life, number: int, windows: int) -> None:
     start = np.clip(np.maximum(begin, profiles.enrolled), 0, life.days)
     window = Window(
         number, start, end, start < end, np.zeros(len(start)), np.full(len(start), -1),
-        np.full(len(start), np.inf), np.zeros(len(start), dtype=np.bool_),
+        np.full(len(start), np.inf), np.zeros(len(start), dtype=np.bool_), np.zeros(len(start), dtype=np.int64),
     )  # fmt: skip
     rows = np.flatnonzero(window.here)
     ledger.expire(life.book, rows, start[rows])
@@ -57,6 +57,7 @@ def _pass(life: Life, number: int, windows: int) -> None:
         _contact(life, window, whole & profiles.consents[:, 0], budget, lot)
     _engage(life, window)
     _shop(life, window, op_start, op_end)
+    life.log.add("passed", came=window.came[window.arm >= 0])
 
 
 def _move(life: Life, whole: Flags) -> None:
@@ -155,6 +156,7 @@ def _shop(life: Life, window: Window, op_start: Floats, op_end: Floats) -> None:
         window.extra_at[rows[impulse]] = np.inf
         by_itself = rows[~impulse]
         now[by_itself] = op[~impulse]
+        window.came[by_itself] += 1
         shape = truth.regularity[by_itself]
         life.left[by_itself] = life.rng.gamma(shape) / shape * truth.gap_days[by_itself]
     life.left = np.where(window.here, life.left - (op_end - now) * window.speed, life.left)

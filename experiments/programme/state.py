@@ -51,3 +51,5 @@ class Window:
     arm: Whole
     extra_at: Floats
     uses: Flags
+    came: Whole
+    """Baskets that came by themselves."""

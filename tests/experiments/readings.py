@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 
 
-def bought_within(decisions: pd.DataFrame, purchases: pd.DataFrame, days: float) -> pd.Series:
-    """1.0 where the member of a decision bought after it and within `days`, in the order of the decisions."""
-    sales = purchases[purchases["quantity"] > 0][["member_id", "occurred_at"]].drop_duplicates()
+def baskets_within(decisions: pd.DataFrame, purchases: pd.DataFrame, days: float) -> pd.Series:
+    """Baskets of the member of a decision after it and within `days`, in the order of the decisions."""
+    sales = purchases[purchases["quantity"] > 0][["member_id", "basket_id", "occurred_at"]].drop_duplicates("basket_id")
     pairs = decisions[["member_id", "occurred_at"]].reset_index(drop=True).reset_index().merge(sales, on="member_id")
     waited = pairs["occurred_at_y"] - pairs["occurred_at_x"]
-    hit = pairs[(waited > pd.Timedelta(0)) & (waited <= pd.Timedelta(days=days))]["index"].unique()
-    bought = pd.Series(0.0, index=range(len(decisions)))
-    bought[hit] = 1.0
-    return bought
+    inside = pairs[(waited > pd.Timedelta(0)) & (waited <= pd.Timedelta(days=days))]["index"]
+    return inside.value_counts().reindex(range(len(decisions)), fill_value=0).astype(float)
 
 
 def effects(decisions: pd.DataFrame, outcome: pd.Series) -> Mapping[str, tuple[float, float]]:

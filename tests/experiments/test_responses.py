@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
-from readings import bought_within, effects
+from readings import baskets_within, effects
 
 from experiments.simulate import Truth, respond, true_effect, truth
 from experiments.worlds import WORLDS
@@ -47,14 +47,17 @@ def test_planted_effects_are_found_in_the_answers(world: str, days: int) -> None
     decisions = drawn(days)
     answers = respond(people(world), decisions, world=WORLDS[world], seed=1, window_days=days)
     logged = decisions.rename(columns={"at": "occurred_at"}).assign(probability=1 / len(TYPES))
-    found = effects(logged, bought_within(logged, answers["purchases"], days))
-    assert len(found) == len(TYPES) - 1
-    for name, (effect, error) in found.items():
-        true = true_effect(people(world), name, world=WORLDS[world], window_days=days)
-        assert abs(effect - true.purchase) < 3 * error, name
+    counted = baskets_within(logged, answers["purchases"], days)
+    true = {name: true_effect(people(world), name, world=WORLDS[world], window_days=days) for name in TYPES}
+    bought = effects(logged, counted.clip(upper=1.0))
+    assert len(bought) == len(TYPES) - 1
+    for name, (effect, error) in bought.items():
+        assert abs(effect - true[name].purchase) < 3 * error, name
         assert error < 0.013
+    for name, (effect, error) in effects(logged, counted).items():
+        assert abs(effect - true[name].baskets) < 3 * error, name
     if (world, days) == ("strong", 14):
-        assert found["discount_percent"][0] > 5 * found["discount_percent"][1]
+        assert bought["discount_percent"][0] > 5 * bought["discount_percent"][1]
 
 
 def test_the_margin_that_decisions_cause_is_the_stated_one() -> None:
