@@ -18,7 +18,11 @@ PAIRS_AT_ONCE = 60_000
 
 
 def compute(
-    tables: Path, pairs: pd.DataFrame, features: Sequence[Feature], relations: Mapping[str, Relation]
+    tables: Path,
+    pairs: pd.DataFrame,
+    features: Sequence[Feature],
+    relations: Mapping[str, Relation],
+    pairs_at_once: int = PAIRS_AT_ONCE,
 ) -> pd.DataFrame:
     """Features as they were known at each member's time.
 
@@ -27,6 +31,7 @@ def compute(
         pairs: Columns `member_id` and `at` (aware times); members nobody knows are allowed.
         features: What to compute.
         relations: The relations they are taken from, by name.
+        pairs_at_once: Pairs in one query.
 
     Returns:
         One row for each row of `pairs`, in their order: `member_id`, `at` and a float64 column for each feature. A
@@ -35,7 +40,7 @@ def compute(
     values = np.full((len(pairs), len(features)), np.nan)
     at_us = pd.DatetimeIndex(pairs["at"]).as_unit("us").asi8
     with facts.connect() as connection:
-        for positions in _chunks(pairs["member_id"].to_numpy(dtype=object)):
+        for positions in _chunks(pairs["member_id"].to_numpy(dtype=object), pairs_at_once):
             chunk = pd.DataFrame(
                 {
                     "pair": np.arange(len(positions)),
@@ -57,11 +62,11 @@ def feature_sql(relation: Relation, features: Sequence[Feature]) -> str:
     return f"select pair, {chosen} from ({rows}) as facts_at group by pair"
 
 
-def _chunks(member_ids: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions of pairs, members in order and never torn apart unless one alone is too many."""
+def _chunks(member_ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Positions of pairs in the order of their members, so that a query reads neighbours in the files."""
     order = np.argsort(member_ids, kind="stable")
-    for start in range(0, len(order), PAIRS_AT_ONCE):
-        yield order[start : start + PAIRS_AT_ONCE]
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def _chunk(

@@ -110,6 +110,8 @@ class _Writer:
         """`sum`."""
         if window.tests or not isinstance(what, exp.Column):
             return f"total({self._rows.values(what, window)})"
+        if (window.first, window.end) == ("0", self._rows.n):
+            return f"total({self._rows.column(what.name)})"
         running = self._let(f"list(accumulate({self._rows.column(what.name)}, initial=0))")
         return f"{running}[{window.end}] - {running}[{window.first}] if {window.end} > {window.first} else nan"
 
@@ -156,7 +158,8 @@ class _Writer:
             return f"(at - {self._rows.times}[{row}]) / {float(DAY_US)} if {window.end} > {window.first} else nan"
         found = self._rows.in_bytes(window)
         if found is None or len(found[1]) != 1:
-            return None
+            times = self._rows.values(exp.column("occurred_us"), window)
+            return f"(at - {times}[{-1 if newest else 0}]) / {float(DAY_US)} if {times} else nan"
         search = "rfind" if newest else "find"
         row = self._let(f"{found[0]}.{search}({found[1][0]}, {window.first}, {window.end})")
         return f"(at - {self._rows.times}[{row}]) / {float(DAY_US)} if {row} >= 0 else nan"

@@ -81,6 +81,7 @@ def state_blobs(
     programme: Programme,
     member_ids: Sequence[str] | None = None,
     fresh: Mapping[str, pd.DataFrame] | None = None,
+    members_at_once: int = MEMBERS_AT_ONCE,
 ) -> Iterator[tuple[str, bytes, datetime]]:
     """The state of every member as known at `at`.
 
@@ -90,6 +91,7 @@ def state_blobs(
         programme: Its rules.
         member_ids: Only these; None is every member. A member without any fact is left out.
         fresh: Typed rows that are not in the tables yet.
+        members_at_once: Members in one query.
 
     Yields:
         Member id, bytes for `features.states.decode`, and `at`.
@@ -99,8 +101,8 @@ def state_blobs(
             facts.attach(connection, tables, fresh=fresh)
             member_ids = facts.members(connection)
         wanted = sorted(set(member_ids))
-        for start in range(0, len(wanted), MEMBERS_AT_ONCE):
-            chunk = wanted[start : start + MEMBERS_AT_ONCE]
+        for start in range(0, len(wanted), members_at_once):
+            chunk = wanted[start : start + members_at_once]
             where = facts.about(chunk)
             facts.attach(connection, tables, where=where, fresh=fresh)
             for member_id, blob in _chunk(connection, chunk, at, programme):

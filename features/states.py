@@ -42,6 +42,13 @@ HEAD = struct.Struct(f"<q{len(GROUPS)}IIIHBB")
 SEPARATOR = "\x1f"
 _SIGNATURE = zlib.crc32(repr(sorted(COLUMNS.items(), key=lambda item: item[1])).encode()).to_bytes(4, "little")
 _GROUP_OF = tuple(1 + GROUPS.index(group) for group, _ in COLUMNS)
+_SEARCHED = {
+    (relation.name, column.name)
+    for relation in RELATIONS
+    for column in relation.stored
+    if column.kind in ("flag", "word")
+}
+_IS_SEARCHED = tuple(key in _SEARCHED for key in COLUMNS)
 
 
 class StateError(ValueError):
@@ -49,7 +56,7 @@ class StateError(ValueError):
 
 
 Column = bytes | memoryview
-"""Whole numbers in the order of time; flags and words are bytes (a word is its position in the vocabulary, from 1)."""
+"""Numbers in the order of time; flags and words are bytes, to be searched (a word is its place in `words`, from 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,8 @@ class State:
 
     def products(self) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.float64]]:
         """Products bought and kept: ids, baskets they were in less those returned, last time (epoch seconds)."""
-        times = np.asarray(memoryview(self.columns[COLUMNS["products", "times"]])).astype(np.float32)
-        last = np.asarray(memoryview(self.columns[COLUMNS["products", "last_us"]])) / 1e6
+        times = np.asarray(self.columns[COLUMNS["products", "times"]]).astype(np.float32)
+        last = np.asarray(self.columns[COLUMNS["products", "last_us"]]) / 1e6
         return self.product_ids, times, last
 
     def categories(self, at: float) -> frozenset[str]:
@@ -144,7 +151,8 @@ def _layout(start: bytes) -> tuple[tuple[int, str, int], ...]:
     codes = start[5:].decode("ascii")
     if len(codes) != len(COLUMNS):
         raise StateError(_CUT_OFF)
-    return tuple((group, code, struct.calcsize(code)) for group, code in zip(_GROUP_OF, codes, strict=True))
+    typed = zip(_GROUP_OF, codes, _IS_SEARCHED, strict=True)
+    return tuple((group, "" if searched else code, struct.calcsize(code)) for group, code, searched in typed)
 
 
 def _columns(
@@ -154,7 +162,7 @@ def _columns(
     columns: list[Column] = []
     for group, code, size in layout:
         end = at + head[group] * size
-        columns.append(blob[at:end] if code == "B" else view[at:end].cast(code))  # type: ignore[call-overload]
+        columns.append(view[at:end].cast(code) if code else blob[at:end])  # type: ignore[call-overload]
         at = end
     return tuple(columns), at
 

@@ -53,22 +53,25 @@ def apply(ws: Workspace, programme: Programme, services: Mapping[str, Sequence[s
     _opened(ws).apply(objects(ws, programme, services or {}))
 
 
-def write_offline(ws: Workspace, pairs: pd.DataFrame, programme: Programme) -> int:
+def write_offline(ws: Workspace, pairs: pd.DataFrame, programme: Programme, *, only: bool = False) -> int:
     """Compute all features for these members and times and lay them down for Feast, a Parquet file for each view.
 
     Args:
         ws: The workspace, with its typed tables.
         pairs: Columns `member_id` and `at`.
         programme: Its rules.
+        only: Drop what was laid down before, so that work done every night does not fill the disk.
 
     Returns:
-        How many rows were computed. Rows of the same member and time are replaced, all others stay.
+        How many rows were computed. Rows of the same member and time are replaced, all others stay unless `only`.
     """
     unique = pairs[["member_id", "at"]].drop_duplicates(ignore_index=True)
     frame = behavior.historical(ws.tables, unique, programme)
     frame["event_timestamp"] = frame["created"] = frame["at"]
     for view in views.views(programme):
         names = [feature.name for feature in view.features]
+        if only:
+            offline_file(ws, view.name).unlink(missing_ok=True)
         lay_down(offline_file(ws, view.name), frame[["member_id", *TIMES, *names]])
     return len(frame)
 

@@ -39,12 +39,16 @@ class View:
 
 
 def views(programme: Programme) -> tuple[View, ...]:
-    """The views of finished features.
+    """The views of finished features."""
+    return grouped(definitions(programme))
+
+
+def grouped(features: Sequence[Feature]) -> tuple[View, ...]:
+    """Features by topic.
 
     Raises:
         ValueError: A feature's family belongs to no topic.
     """
-    features = definitions(programme)
     homeless = {feature.family for feature in features} - {family for topic in _TOPICS.values() for family in topic}
     if homeless:
         raise ValueError(f"families {sorted(homeless)} belong to no view: add them to _TOPICS in features/views.py")
