@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from features import behavior
+from features import behavior, history
 from features.entities import Programme
 from features.workspace import Workspace
 from training import churn, frames, metrics, recipes
@@ -73,10 +73,15 @@ class Court:
     at: datetime
     progress: Callable[[str], None] = lambda _: None
 
+    @property
+    def present(self) -> datetime:
+        """The end of what can be judged by: now, or the end of the history if that is earlier."""
+        return min(self.at, history.ends_at(self.ws.tables))
+
 
 def _judge_taste(court: Court, challenger: Version, champion: Version | None) -> Verdict:
     days, k = int(challenger.config["slice_days"]), int(challenger.config["k"])
-    cut = court.at - timedelta(days=days)
+    cut = court.present - timedelta(days=days)
     ledger = Ledger.read(court.ws)
     before = ledger.at(cut)
     bought = truth(before, ledger.after(cut, days)).bought
@@ -117,7 +122,7 @@ def _worse(gap: Interval, margin: float, metric: str) -> list[str]:
 def _judge_churn(court: Court, challenger: Version, champion: Version | None) -> Verdict:
     """Both answer the challenger's question: its horizon, its rule of who has lapsed."""
     asked = TypeAdapter(ChurnConfig).validate_python(challenger.config)
-    cut = court.at - timedelta(days=asked.horizon)
+    cut = court.present - timedelta(days=asked.horizon)
     court.progress(f"gate: churn as of {cut:%Y-%m-%d}")
     contest = _Contest.prepare(court, asked, cut)
     mine = contest.chances(challenger)
@@ -162,7 +167,16 @@ class _Contest:
     @staticmethod
     def prepare(court: Court, asked: ChurnConfig, cut: datetime) -> _Contest:
         with tempfile.TemporaryDirectory() as nowhere:
-            task = Task(court.ws, court.programme, court.config, court.at, "", Path(nowhere), court.progress)
+            task = Task(
+                court.ws,
+                court.programme,
+                court.config,
+                court.present,
+                code="",
+                folder=Path(nowhere),
+                progress=court.progress,
+                features=lambda pairs: behavior.historical(court.ws.tables, pairs, court.programme),
+            )
             begins = frames.begins(court.ws.tables)
             cuts = churn_cuts(churn_config(asked, court.programme), begins, cut)
             (frame,) = churn_frames(task, asked, (cuts,), cut)

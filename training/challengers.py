@@ -48,6 +48,8 @@ class Task:
     folder: Path
     """Where drafts are laid down, one folder for each."""
     progress: Callable[[str], None]
+    features: Callable[[pd.DataFrame], pd.DataFrame]
+    """Pairs of member_id and at → the same with all features as they were known then."""
 
     def lineage(self, feature_names: Sequence[str], config: Mapping[str, Any]) -> Lineage:
         """Where a version of this task comes from."""
@@ -236,7 +238,7 @@ def churn_frames(
     labels = [_labels(task, config, each.every, known) for each, known in zip(cuts, known_by, strict=True)]
     labels[0] = pd.concat([labels[0], _labels(task, config, (judged_at,), task.at)], ignore_index=True)
     pairs = pd.concat(labels)[["member_id", "at"]].drop_duplicates(ignore_index=True)
-    found = behavior.historical(task.ws.tables, pairs, task.programme)
+    found = task.features(pairs)
     return tuple(label.merge(found, on=["member_id", "at"], how="left", validate="one_to_one") for label in labels)
 
 

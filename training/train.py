@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
+
+from features import history, store
 from features.entities import Programme
+from features.views import EVERYTHING
 from features.workspace import Workspace
 from training import registry, vectors
 from training.challengers import Task, Trained, churned, responses, taste
@@ -54,7 +58,7 @@ def train(
         ws: the workspace, with its tables.
         programme: its rules.
         config: `settings.read(ws.training)`.
-        at: the cut; the end of the history, if all of it shall be used.
+        at: the cut. A history says nothing after its end: beyond it, the end is the cut.
         models: of `MODELS`.
         progress: told what is being done.
 
@@ -64,25 +68,41 @@ def train(
     unknown = sorted(set(models) - set(MODELS))
     if unknown:
         raise TrainingError(f"model {unknown[0]!r} is unknown; use one of {', '.join(MODELS)}")
+    at = min(at, history.ends_at(ws.tables))
     made: list[tuple[Version, str]] = []
     skipped: dict[str, str] = {}
     code = registry.code_version()
     for name in models:
         with tempfile.TemporaryDirectory(prefix=f"tessera-{name}-") as folder:
             try:
-                trained = MODELS[name](Task(ws, programme, config, at, code, Path(folder), progress))
+                task = Task(ws, programme, config, at, code, Path(folder), progress, _through_feast(ws, programme))
+                trained = MODELS[name](task)
             except _CANNOT as reason:
                 skipped[name] = str(reason)
                 continue
-            made.append((_register(ws, trained, at), trained.summary))
+            made.append((_register(ws, programme, trained, at), trained.summary))
     if not made:
         raise TrainingError("\n".join(skipped.values()))
     return Outcome(tuple(version for version, _ in made), tuple(said for _, said in made), skipped)
 
 
-def _register(ws: Workspace, trained: Trained, at: datetime) -> Version:
+def _through_feast(ws: Workspace, programme: Programme) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Training frames come out of Feast's point-in-time retrieval, as any data scientist's would."""
+
+    def features(pairs: pd.DataFrame) -> pd.DataFrame:
+        store.write_offline(ws, pairs, programme, only=True)
+        store.apply(ws, programme)
+        return store.historical(ws, pairs, EVERYTHING)
+
+    return features
+
+
+def _register(ws: Workspace, programme: Programme, trained: Trained, at: datetime) -> Version:
     version = registry.log_version(ws, trained.draft)
     if trained.member_ids is not None and trained.vectors is not None:
         vectors.keep(ws, version.number, trained.member_ids, trained.vectors, at)
+    if version.name == "churn":
+        names = tuple(version.record["feature_names"])
+        store.apply(ws, programme, {f"churn_v{version.number}": names})
     registry.point(ws, version.name, "challenger", version.number)
     return version
