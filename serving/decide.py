@@ -58,7 +58,7 @@ def appraise(
 ) -> Appraisal:
     """Filter and price every candidate of the family asked for."""
     who = portrait(snapshot, ask, learned, catalog.programme, policy)
-    held_out = ask.family != "product" and assignment.held_out(snapshot.member_id, snapshot.at, policy)
+    held_out = assignment.held_out(snapshot.member_id, snapshot.at, policy)
     enrolment = Enrolment()
     if experiments.experiments and not held_out:
         enrolment = assignment.enrol(

@@ -239,9 +239,9 @@ def probabilities(scores: Sequence[float], exploration: Exploration | None) -> l
     top = scores[best]
     near = [index for index, score in enumerate(scores) if top - score <= allowance]
     count = len(near)
-    lean = gamma / allowance if allowance else 0.0
     for index in near:
-        result[index] = (1.0 - floor) / (count + lean * (top - scores[index])) + floor / count
+        gap = (top - scores[index]) / allowance if allowance else 0.0
+        result[index] = (1.0 - floor) / (count + gamma * gap) + floor / count
     result[best] = 0.0
     result[best] = 1.0 - math.fsum(result)
     return result

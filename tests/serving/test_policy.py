@@ -47,6 +47,12 @@ def test_without_an_allowance_only_equals_share() -> None:
     assert policy.probabilities([2.0, 2.0, 1.9], Exploration(allowance=0.0, gamma=9.0, floor=0.0)) == [0.5, 0.5, 0.0]
 
 
+def test_a_vanishing_allowance_does_not_break_the_chances() -> None:
+    """The smallest positive float: gamma over it is infinite, and infinity times no gap is no number."""
+    found = policy.probabilities([1.0, 1.0, 0.0], Exploration(allowance=5e-324, gamma=9.0, floor=0.1))
+    assert found == [0.5, 0.5, 0.0]
+
+
 scores = st.lists(st.floats(-1000, 1000), min_size=1, max_size=30)
 explorations = st.builds(Exploration, allowance=st.floats(0, 100), gamma=st.floats(0, 1000), floor=st.floats(0, 1))
 
