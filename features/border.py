@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.tables import Column, Kind, Table
 
@@ -203,8 +205,11 @@ def _text(given: pd.Series[Any]) -> pd.Series[Any]:
     if pd.api.types.is_float_dtype(given.dtype):
         whole = (given.dropna() % 1 == 0).all()
         given = given.astype("Int64") if whole else given
-    text = given.astype("object").map(lambda v: str(v).strip() or None, na_action="ignore").astype("object")
-    return text.where(text.notna(), None)
+    if not pd.api.types.is_string_dtype(given.dtype) or pd.api.types.infer_dtype(given) not in ("string", "empty"):
+        given = given.astype("object").map(str, na_action="ignore")
+    text = pc.utf8_trim_whitespace(pa.Array.from_pandas(given, type=pa.string()))
+    filled = pc.if_else(pc.equal(text, ""), None, text).to_pandas()
+    return pd.Series(filled.to_numpy(dtype=object), index=given.index, dtype="object")
 
 
 def _numbers(given: pd.Series[Any], *, whole: bool) -> pd.Series[Any]:

@@ -14,6 +14,7 @@ NEEDS = ("purchase_id", "member_id", "product_id", "unit_price", "quantity", "oc
 
 _ENOUGH = 1e-9
 
+_FIT = ("member_id", "product_id", "unit_price")
 _Fit = tuple[str, str, float]
 
 
@@ -53,7 +54,8 @@ class _Sale:
 def _sales(purchases: pd.DataFrame, returns: pd.DataFrame) -> dict[_Fit, list[_Sale]]:
     """The sales that might fit, by member, product and price, the most recent first, with what is left of each."""
     taken = purchases[purchases["reverses"].notna()].groupby("reverses")["quantity"].sum()
-    sales = purchases[(purchases["quantity"] > 0) & purchases["product_id"].isin(returns["product_id"])]
+    fits = returns[list(_FIT)].drop_duplicates()
+    sales = purchases[purchases["quantity"] > 0].merge(fits, on=list(_FIT))
     sales = sales.sort_values(["occurred_at", "purchase_id"], ascending=False)
     sales = sales.assign(quantity=sales["quantity"] + sales["purchase_id"].map(taken).fillna(0.0))
     by_fit: dict[_Fit, list[_Sale]] = defaultdict(list)
@@ -63,5 +65,5 @@ def _sales(purchases: pd.DataFrame, returns: pd.DataFrame) -> dict[_Fit, list[_S
 
 
 def _rows(purchases: pd.DataFrame) -> Iterator[tuple[_Fit, str, Any, float]]:
-    fits = zip(purchases["member_id"], purchases["product_id"], purchases["unit_price"], strict=True)
+    fits = zip(*(purchases[name] for name in _FIT), strict=True)
     return zip(fits, purchases["purchase_id"], purchases["occurred_at"], purchases["quantity"], strict=True)

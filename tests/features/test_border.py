@@ -142,7 +142,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(GOOD, VALUES)), max_size=4))
 def test_whatever_comes_every_row_is_either_accepted_or_named(rows: list[dict[str, Any]]) -> None:
     frame = pd.DataFrame(rows, columns=list(GOOD), dtype="object")

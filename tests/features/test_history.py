@@ -124,7 +124,7 @@ ROWS = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=10), st.randoms(use_true_random=False), st.integers(0, 10))
 def test_twice_in_another_order_with_duplicates_or_late_the_files_are_the_same(
     rows: list[dict[str, Any]], chance: Any, cut: int
