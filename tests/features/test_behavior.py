@@ -98,8 +98,8 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         "engagements": typed("engagements", [{"member_id": "m", "type": "review", "occurred_at": ago(days=80)}]),
     }
     tables_dir = write(tmp_path_factory.mktemp("tables"), tables)
-    row: Mapping[str, Any] = behavior.historical(tables_dir, pairs(["m"], T0), PROGRAMME).iloc[0].to_dict()
-    return row
+    row = behavior.historical(tables_dir, pairs(["m"], T0), PROGRAMME).iloc[0]
+    return {str(name): value for name, value in row.items()}
 
 
 @pytest.mark.parametrize(
