@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from features.learned import LearnedError, MemberHistory, ProductForm, Trees, history, load, positions, top_k
+from features.learned import LearnedError, MemberHistory, ProductForm, Trees, golden, history, load, positions, top_k
 from features.learned.churn import Churn, load_churn
 from features.states import decode_taste
 from features.workspace import Workspace
@@ -177,7 +176,7 @@ def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[st
     description = _checked(folder)
     versions = {**now.versions, name: version}
     if name == TASTE:
-        return replace(now, taste=_taste(version, folder), versions=versions)
+        return replace(now, taste=_taste(version, folder, description), versions=versions)
     if name == CHURN:
         return replace(now, churn=_churn_model(version, folder, names, description), versions=versions)
     return replace(now, responses=_responses(folder), versions=versions)
@@ -198,13 +197,15 @@ def _checked(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _taste(version: str, folder: Path) -> Taste:
+def _taste(version: str, folder: Path, description: Mapping[str, Any]) -> Taste:
     form = load(folder)
     if isinstance(form, Trees):
         raise BundleError("trees do not score products; promote a recommender")
     scores = form.score(_NOBODY, 0.0)
     if scores.shape != form.product_ids.shape or not np.isfinite(scores).all():
         raise BundleError("it does not give every product a finite score; train it again")
+    if description.get("golden"):
+        golden.check_products(form, description["golden"])
     return Taste(version, form, positions(form.product_ids), form.product_ids.astype(object))
 
 
@@ -213,17 +214,9 @@ def _churn_model(version: str, folder: Path, names: tuple[str, ...], description
     unknown = [name for name in churn.feature_names if name not in names]
     if unknown:
         raise BundleError(f"it was trained on features that are not served: {', '.join(unknown[:5])}; train it again")
-    _compare_golden(churn, description.get("golden") or {})
+    if description.get("golden"):
+        golden.check_churn(churn, description["golden"])
     return ChurnModel(version, churn, np.array([names.index(name) for name in churn.feature_names], np.intp))
-
-
-def _compare_golden(churn: Churn, golden: Mapping[str, Any]) -> None:
-    if not golden.get("rows"):
-        return
-    rows = np.array([[np.nan if one is None else one for one in row] for row in golden["rows"]], np.float64)
-    expected = golden.get("probability", golden.get("outputs"))
-    if expected is not None and not np.allclose(churn.probability(rows), expected, atol=1e-6):
-        raise BundleError("it does not give its own golden outputs; promote again")
 
 
 def _responses(folder: Path) -> dict[str, ResponseEstimate]:
@@ -237,9 +230,3 @@ def _responses(folder: Path) -> dict[str, ResponseEstimate]:
         )
         for kind, one in found.items()
     }
-
-
-@lru_cache(maxsize=8)
-def product_order(taste: Taste) -> tuple[str, ...]:
-    """Product ids in the order of a recommender's arrays."""
-    return tuple(taste.names.tolist())

@@ -17,7 +17,7 @@ from features.states import StateError
 from serving import answer, filters, payload, records
 from serving.answer import Stamp
 from serving.contract import Envelope, FamilyName
-from serving.decide import decide, period_key
+from serving.decide import Appraisal, appraise, decide, period_key
 from serving.eligibility import route
 from serving.fallback import static
 from serving.journal import DecisionRow, Journal, RequestRow, StoredDecision
@@ -26,7 +26,8 @@ from serving.members import Member, Stored, fetch
 from serving.present import Present
 from serving.problems import Fault, refuse, shown
 from serving.records import Flags, Origin, Versions
-from serving.snapshot import Ask, Decision, Learned, Placement, Snapshot
+from serving.slate import arrange
+from serving.snapshot import Ask, Chances, Decision, Learned, Placement, Snapshot
 
 MEMORY_S = 90 * 86_400.0
 """How far back contacts count, seconds."""
@@ -131,6 +132,19 @@ class Engine:
     def _period_key(self, call: Call, present: Present) -> str | None:
         return period_key(call.ask, call.member_id, call.at, present.rulebook.policy)
 
+    def appraise(self, call: Call) -> tuple[Appraisal, tuple[Chances, ...]]:
+        """What each candidate is worth for the member and with which chance it would be drawn; nothing is kept.
+
+        Raises:
+            JournalError: the journal cannot be read.
+        """
+        present = self.present()
+        seen, book = self._look(call, present), present.rulebook
+        learned = self._learned(call, seen, present)
+        found = appraise(seen.snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
+        drawn = arrange(found.allowed, seen.snapshot, call.ask, found.policy, held_out=found.held_out)
+        return found, drawn.chances
+
     def plan_static(self, call: Call) -> Plan:
         """The answer of the lowest rung: nothing drawn, nothing looked up, kept out of learning."""
         present = self.present()
@@ -155,12 +169,18 @@ class Engine:
         stored = self.journal.find_decision(decision_id)
         if stored is None:
             raise refuse(409, f"decision {decision_id} of this request_id was withdrawn; use a new request_id")
-        return self.recorded(stored, call.asked.explain, call.request_id)
+        repeated = payload.decode(stored.payload).header["request_id"] != call.request_id
+        return self.recorded(stored, call.asked.explain, call.request_id, repeated=repeated)
 
     def recorded(
-        self, stored: StoredDecision, explain: str = "reasons", request_id: str | None = None
+        self,
+        stored: StoredDecision,
+        explain: str = "reasons",
+        request_id: str | None = None,
+        *,
+        repeated: bool = False,
     ) -> dict[str, Any]:
-        """The answer that a decision in the journal gave."""
+        """The answer that a decision in the journal gave; `repeated` says that it is given for another request."""
         found = payload.decode(stored.payload).header
         built = found["built_at"]
         stamp = Stamp(
@@ -171,12 +191,12 @@ class Engine:
             degraded=tuple(found["snapshot"]["degraded"]),
             feature_age_s=None if built is None else max(found["at"] - built, 0.0),
             cold_start=not found["snapshot"]["known"],
-            repeated=True,
+            repeated=repeated,
         )
         return answer.written(records.decision_of(found), stamp, explain, self.present().products.titles)
 
     def _repeat(self, call: Call, standing: StoredDecision) -> Plan:
-        given = self.recorded(standing, call.asked.explain, call.request_id)
+        given = self.recorded(standing, call.asked.explain, call.request_id, repeated=True)
         if call.request_id is None:
             return Plan(call, given)
         row = RequestRow(call.request_id, call.body_hash, standing.decision_id, int(call.at * 1e6))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from starlette.types import Receive
 
+from serving.contract import ID_PATTERN
 from serving.problems import refuse
 
 BODY = 64 * 2**10
 EVENTS_BODY = 2**20
 DEPTH = 8
 READ_SECONDS = 2.0
+ID = re.compile(ID_PATTERN)
 
 
 async def read_body(headers: Mapping[str, str], receive: Receive, limit: int, seconds: float = READ_SECONDS) -> bytes:

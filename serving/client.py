@@ -1,0 +1,121 @@
+"""A small Python client. It shares the request and answer models with the service and imports nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel
+
+from serving.contract import PATHS, BatchAnswer, BatchRequest, DecisionAnswer, DecisionRequest, FamilyName
+from serving.events import EventsAnswer
+
+
+class CallError(Exception):
+    """The service refused; `status`, `detail` and `errors` come from its problem document."""
+
+    def __init__(self, status: int, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(f"{status}: {detail}" + "".join(f"; {one['field']}: {one['rule']}" for one in errors))
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+class Client:
+    """Calls one service; safe to share between threads.
+
+    With a `request_id`, and for events always, a call that got no answer may be sent again: nothing happens twice.
+
+    Args:
+        url: such as `http://127.0.0.1:8080`.
+        key: an API key; None where the service lets everybody in.
+        timeout: seconds for one call.
+    """
+
+    def __init__(self, url: str, key: str | None = None, timeout: float = 5.0) -> None:
+        headers = {"X-API-Key": key} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def offers(self, member_id: str, **asked: Any) -> DecisionAnswer:
+        """Offers for a member; `asked` are further fields of `DecisionRequest`."""
+        return self.decide("offer", DecisionRequest(member_id=member_id, **asked))
+
+    def next_best_action(self, member_id: str, **asked: Any) -> DecisionAnswer:
+        """The next best action for a member."""
+        return self.decide("action", DecisionRequest(member_id=member_id, **asked))
+
+    def benefits(self, member_id: str, **asked: Any) -> DecisionAnswer:
+        """Benefits of the member's tier to put forward."""
+        return self.decide("benefit", DecisionRequest(member_id=member_id, **asked))
+
+    def recommendations(self, member_id: str, **asked: Any) -> DecisionAnswer:
+        """Products the member is likely to want next."""
+        return self.decide("product", DecisionRequest(member_id=member_id, **asked))
+
+    def decide(self, family: FamilyName, request: DecisionRequest) -> DecisionAnswer:
+        """Any of the four.
+
+        Raises:
+            CallError: the service refused.
+            httpx.HTTPError: it could not be reached, or did not answer in time.
+        """
+        return DecisionAnswer.model_validate(self._post(PATHS[family], _sent(request)))
+
+    def decide_batch(self, request: BatchRequest) -> BatchAnswer:
+        """The same decision for up to 500 members."""
+        return BatchAnswer.model_validate(self._post("/v1/decisions/batch", _sent(request)))
+
+    def report(self, events: Iterable[Mapping[str, Any]]) -> EventsAnswer:
+        """Report up to 500 events; when this returns, the accepted ones are on disk."""
+        return EventsAnswer.model_validate(self._post("/v1/events", {"events": [dict(one) for one in events]}))
+
+    def member(self, member_id: str) -> dict[str, Any]:
+        """Segment, tier, points, churn and consents of a member."""
+        return self._get(f"/v1/members/{member_id}")
+
+    def decision(self, decision_id: str) -> DecisionAnswer:
+        """A decision that was made."""
+        return DecisionAnswer.model_validate(self._get(f"/v1/decisions/{decision_id}"))
+
+    def explain(self, decision_id: str) -> dict[str, Any]:
+        """A decision with every chance and all it rested on."""
+        return self._get(f"/v1/decisions/{decision_id}/explain")
+
+    def ready(self) -> bool:
+        """Whether the service can decide."""
+        return self._http.get("/readyz").status_code == 200
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return _answer(self._http.post(path, json=body))
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return _answer(self._http.get(path))
+
+
+def _sent(request: BaseModel) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude_defaults=True)
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    if response.is_success:
+        found: dict[str, Any] = response.json()
+        return found
+    try:
+        problem = response.json()
+        raise CallError(response.status_code, str(problem["detail"]), problem.get("errors", ()))
+    except (ValueError, KeyError, TypeError):
+        raise CallError(response.status_code, response.text[:200]) from None

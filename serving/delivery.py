@@ -1,0 +1,130 @@
+"""An answer leaves when its decision is in the journal: at once for a caller, in batches for a campaign."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, cast
+
+from serving.contract import Envelope, FamilyName
+from serving.engine import Call, Engine, Plan, call
+from serving.journal import Journal, JournalError, Kept, LateError
+from serving.journal_rows import DecisionRow
+
+LATE_S = 0.020
+"""A decision that is not in the journal after so many seconds gives way to the static answer."""
+MANY_LATE_S = 1.0
+CROWDED = 1_000
+"""So many works before the journal, and another one is late without having been tried."""
+GROUP = 500
+"""Decisions of a campaign that are committed together."""
+
+
+async def deliver(engine: Engine, asked: Call) -> dict[str, Any]:
+    """One answer. Whatever the journal does, it comes in time.
+
+    Raises:
+        RefusedError: 409 where the request id belongs to another body.
+    """
+    try:
+        plan = engine.plan(asked)
+        return await _kept(engine, plan)
+    except JournalError:
+        return given_up(engine, asked)
+
+
+async def _kept(engine: Engine, plan: Plan) -> dict[str, Any]:
+    journal, loop = engine.journal, asyncio.get_running_loop()
+    if plan.row is not None:
+        (outcome,) = await _within(journal, [plan.row], loop, LATE_S)
+        return _settled(engine, plan, outcome)
+    if plan.request is not None:
+        # The answer stands in the journal already; should the note of this request be late, it still stands.
+        with contextlib.suppress(LateError):
+            outcome = cast(Kept, await journal.submit_request(plan.request, loop).within(LATE_S))
+            return _settled(engine, plan, outcome)
+    return plan.answer
+
+
+async def _within(
+    journal: Journal, rows: Sequence[DecisionRow], loop: asyncio.AbstractEventLoop, seconds: float
+) -> tuple[Kept, ...]:
+    if journal.waiting > CROWDED:
+        raise LateError("too much waits for the journal")
+    ticket = journal.submit_decisions(rows, loop)
+    ticket.orphaned = lambda _: _take_back(journal, rows)
+    return cast(tuple[Kept, ...], await ticket.within(seconds))
+
+
+def _take_back(journal: Journal, rows: Iterable[DecisionRow]) -> None:
+    with contextlib.suppress(JournalError):
+        for row in rows:
+            journal.void(row.decision_id)
+
+
+def _settled(engine: Engine, plan: Plan, outcome: Kept) -> dict[str, Any]:
+    if outcome.how == "stored":
+        return plan.answer
+    return engine.again(plan.call, outcome.how == "repeat", outcome.decision_id)
+
+
+def given_up(engine: Engine, asked: Call) -> dict[str, Any]:
+    """The static answer. The journal gets to know it if it can; nobody waits for that."""
+    plan = engine.plan_static(asked)
+    if plan.row is not None and engine.journal.waiting <= CROWDED:
+        with contextlib.suppress(JournalError):
+            engine.journal.submit_decisions([plan.row])
+    return plan.answer
+
+
+async def deliver_many(engine: Engine, asked: Sequence[Call], pause_every: int = 8) -> list[dict[str, Any]]:
+    """Answers for many members, in order; other callers get their turn in between."""
+    plans: list[Plan | None] = []
+    for number, one in enumerate(asked):
+        try:
+            plans.append(engine.plan(one))
+        except JournalError:
+            plans.append(None)
+        if number % pause_every == pause_every - 1:
+            await asyncio.sleep(0)
+    rows = [plan.row for plan in plans if plan is not None and plan.row is not None]
+    try:
+        outcomes = iter(await _within(engine.journal, rows, asyncio.get_running_loop(), MANY_LATE_S) if rows else ())
+    except JournalError:
+        return [given_up(engine, one) for one in asked]
+    return [_one_of_many(engine, one, plan, outcomes) for one, plan in zip(asked, plans, strict=True)]
+
+
+def _one_of_many(engine: Engine, asked: Call, plan: Plan | None, outcomes: Iterator[Kept]) -> dict[str, Any]:
+    if plan is None:
+        return given_up(engine, asked)
+    return plan.answer if plan.row is None else _settled(engine, plan, next(outcomes))
+
+
+def decide_many(
+    engine: Engine, member_ids: Iterable[str], family: FamilyName, asked: Envelope, at: float
+) -> Iterator[dict[str, Any]]:
+    """A whole campaign through the same decisions and the same journal, for a process without an event loop.
+
+    Run again within its period it gives the same answers and counts nobody twice.
+
+    Args:
+        engine: from `serving.house.open_house`.
+        member_ids: whom to decide for.
+        family: what to decide.
+        asked: channel, placements and all else that holds for everybody; its `request_id` is not used.
+        at: epoch seconds of the programme clock.
+
+    Raises:
+        JournalError: a batch could not be kept; what was yielded before is in the journal.
+    """
+    waiting = iter(member_ids)
+    plain = asked.model_copy(update={"request_id": None})
+    while chunk := list(islice(waiting, GROUP)):
+        plans = [engine.plan(call(family, member_id, plain, at, b"")) for member_id in chunk]
+        rows = [plan.row for plan in plans if plan.row is not None]
+        outcomes = iter(engine.journal.append_decisions(rows) if rows else ())
+        for plan in plans:
+            yield plan.answer if plan.row is None else _settled(engine, plan, next(outcomes))

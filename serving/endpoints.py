@@ -1,0 +1,173 @@
+"""What each endpoint does: read and check, hand over to the engine or the journal, and say how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.types import Receive
+
+from serving import access, events, limits, problems
+from serving.contract import ID_PATTERN, PATHS, BatchRequest, DecisionRequest, Envelope, FamilyName
+from serving.delivery import deliver, deliver_many
+from serving.engine import call
+from serving.events import EventsRequest
+from serving.house import House
+from serving.metrics import Metrics
+from serving.problems import Fault, refuse
+from serving.views import Views
+
+JSON = "application/json"
+EVENT_SECONDS = 5.0
+"""An event that is not on disk by then is answered with 503; sent again it is still stored once."""
+FAMILIES: dict[str, FamilyName] = {path: family for family, path in PATHS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that has found its route."""
+
+    route: str
+    name: str
+    """The id in the path; empty where there is none."""
+    headers: Mapping[str, str]
+    receive: Receive
+    house: House
+    metrics: Metrics
+    busy: bool
+    """Whether so much is going on that further work should be refused."""
+
+    def admit(self, *scopes: str) -> access.Holder:
+        """Who asks; 401 or 403 where they may not."""
+        return self.house.watch.keys.admit(self.headers, *scopes)
+
+    async def body(self, limit: int = limits.BODY) -> dict[str, Any]:
+        """The JSON object sent; refused where it is too large, too slow, or comes while too much is going on."""
+        content = await limits.read_body(self.headers, self.receive, limit)
+        if self.busy:
+            self.metrics.shed.inc()
+            raise refuse(503, "too many requests at once; try again in a second", retry_after="1")
+        return limits.parse(content)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back."""
+
+    status: int
+    body: bytes
+    kind: str = JSON
+
+
+async def decide(request: Request) -> Reply:
+    """One member, one moment."""
+    began = time.perf_counter()
+    holder = request.admit("caller", "marketer")
+    body = await request.body()
+    asked: DecisionRequest = _checked(DecisionRequest, body)
+    _may_ask(holder, asked)
+    family, house = FAMILIES[request.route], request.house
+    member_id = asked.member_id or f"~{asked.anonymous_id}"
+    answer = await deliver(house.engine, call(family, member_id, asked, house.now(), _hash(request.route, body)))
+    _count(request.metrics, family, answer)
+    answer["meta"]["took_ms"] = _since(began)
+    return Reply(200, orjson.dumps(answer))
+
+
+async def batch(request: Request) -> Reply:
+    """The same for up to 500 members."""
+    began = time.perf_counter()
+    holder = request.admit("caller", "marketer")
+    body = await request.body()
+    asked: BatchRequest = _checked(BatchRequest, body)
+    _may_ask(holder, asked)
+    house, digest = request.house, _hash(request.route, body)
+    at = house.now()
+    calls = [call(asked.family, one, _for_member(asked, one), at, digest) for one in asked.member_ids]
+    answers = await deliver_many(house.engine, calls)
+    for answer in answers:
+        _count(request.metrics, asked.family, answer)
+    return Reply(200, orjson.dumps({"answers": answers, "took_ms": _since(began)}))
+
+
+async def report(request: Request) -> Reply:
+    """Events; answered when the accepted ones are on disk."""
+    request.admit("caller")
+    body = await request.body(limits.EVENTS_BODY)
+    asked: EventsRequest = _checked(EventsRequest, body)
+    house = request.house
+    currency = house.watch.present().rulebook.catalog.programme.currency
+    found = events.sort(asked.events, body["events"], datetime.fromtimestamp(house.now(), UTC), currency)
+    accepted = duplicates = 0
+    if found.rows:
+        ticket = house.journal.submit_events(found.rows, asyncio.get_running_loop())
+        kept: Any = await ticket.within(EVENT_SECONDS)
+        accepted, duplicates = kept.accepted, kept.duplicates
+    rejected = [one.model_dump() for one in found.rejected]
+    for outcome, count in (("accepted", accepted), ("duplicate", duplicates), ("rejected", len(rejected))):
+        request.metrics.events.labels(outcome).inc(count)
+    return Reply(202, orjson.dumps({"accepted": accepted, "duplicates": duplicates, "rejected": rejected}))
+
+
+async def member(request: Request) -> Reply:
+    """A member's profile."""
+    request.admit("caller", "marketer")
+    return Reply(200, orjson.dumps(Views(request.house).member(_well_formed(request.name))))
+
+
+async def decision(request: Request) -> Reply:
+    """A decision that was made."""
+    request.admit("caller", "marketer")
+    return Reply(200, orjson.dumps(Views(request.house).decision(_well_formed(request.name))))
+
+
+async def explain(request: Request) -> Reply:
+    """A decision with all it rested on."""
+    request.admit("caller", "marketer")
+    return Reply(200, orjson.dumps(Views(request.house).explain(_well_formed(request.name))))
+
+
+def _checked(model: type[Any], body: dict[str, Any]) -> Any:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise problems.invalid(error) from None
+
+
+def _may_ask(holder: access.Holder, asked: Envelope) -> None:
+    if not asked.dry_run and holder.scopes.isdisjoint(("caller", "admin")):
+        raise refuse(403, "a marketer's key decides with dry_run only; it lacks the scope caller")
+
+
+def _for_member(asked: BatchRequest, member_id: str) -> Envelope:
+    if asked.request_id is None:
+        return asked
+    return asked.model_copy(update={"request_id": f"{asked.request_id}/{member_id}"})
+
+
+def _hash(route: str, body: Mapping[str, Any]) -> bytes:
+    content = orjson.dumps((route, body), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _count(metrics: Metrics, family: str, answer: Mapping[str, Any]) -> None:
+    metrics.decisions.labels(family, answer["policy"]["mode"]).inc()
+    for part in answer["meta"]["degraded"]:
+        metrics.degraded.labels(part).inc()
+
+
+def _well_formed(name: str) -> str:
+    if not limits.ID.fullmatch(name):
+        raise refuse(422, "the id in the path is malformed", Fault("id", ID_PATTERN, problems.shown(name)))
+    return name
+
+
+def _since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1e3, 3)

@@ -1,0 +1,57 @@
+"""Everything a process needs to decide, opened and wired together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from features.workspace import Workspace
+from serving.engine import Engine
+from serving.journal import Journal
+from serving.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """One process's parts."""
+
+    ws: Workspace
+    watch: Watch
+    journal: Journal
+    engine: Engine
+    clock: Callable[[], float]
+    """Real time, epoch seconds."""
+
+    def now(self) -> float:
+        """The programme clock, epoch seconds."""
+        return self.clock() + self.watch.offset
+
+    def close(self) -> None:
+        """Write and sync what waits, and stop."""
+        self.watch.stop()
+        self.journal.close()
+
+
+def open_house(
+    ws: Workspace, entropy: Callable[[int], bytes], *, clock: Callable[[], float] = time.time, open_door: bool = False
+) -> House:
+    """Open the journal and take up what is there.
+
+    Args:
+        ws: where everything lies.
+        entropy: `secrets.token_bytes`, for ids that nobody can guess.
+        clock: real time, epoch seconds.
+        open_door: let everybody in, without keys.
+
+    Raises:
+        JournalError: the journal cannot be opened.
+    """
+    journal = Journal(ws.journal)
+    watch = Watch(ws, open_door=open_door)
+    watch.start()
+
+    def new_id() -> str:
+        return f"d-{int(clock() * 1e6):014x}{entropy(5).hex()}"
+
+    return House(ws, watch, journal, Engine(journal, watch.present, new_id), clock)

@@ -1,0 +1,82 @@
+"""Keeps online features fresh: a process beside the service that turns accepted events into new states.
+
+It reads the journal, makes the states of the members concerned anew by the definitions of `features`, and pushes them.
+It may be killed at any time: on its next start it makes anew the states of everybody of whom the journal has events
+that the tables do not have.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from features import catalog, history
+from features.entities import Programme
+from features.workspace import Workspace
+from serving import export
+from serving.journal import Journal, JournalError
+
+EVERY_S = 0.2
+AT_ONCE = 2_000
+_LOG = logging.getLogger("tessera.updater")
+
+
+def run(home: Path, configs: Path | None = None) -> None:
+    """Update until SIGINT or SIGTERM, or until the process that started it is gone."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    update(Workspace(home, configs), stop, time.time)
+
+
+def update(ws: Workspace, stop: threading.Event, clock: Callable[[], float], every: float = EVERY_S) -> None:
+    """Update until `stop` is set; `clock` is real time in epoch seconds."""
+    from features.freshness import refresh
+
+    parent = os.getppid()
+    journal = Journal(ws.journal)
+    position = history.watermark(ws.tables) or 0
+    while not stop.is_set() and os.getppid() == parent:
+        try:
+            position = step(ws, journal, position, _now(ws, clock), refresh)
+        except (JournalError, OSError, ValueError):
+            _LOG.exception("could not update; trying again")
+            stop.wait(1.0)
+        if position >= journal.last_seq():
+            stop.wait(every)
+    journal.close()
+
+
+def step(ws: Workspace, journal: Journal, position: int, at: datetime, refresh: Callable[..., int]) -> int:
+    """Bring the states of everybody up to date of whom there are events after `position`.
+
+    Returns:
+        The position reached.
+    """
+    events = journal.read_events(position, AT_ONCE)
+    if not events:
+        return position
+    members = sorted({event.member_id for event in events if not event.member_id.startswith("~")})
+    if members:
+        programme = catalog.load(ws.catalog).programme
+        refresh(ws, programme, at, fresh(ws, journal, programme, members), members)
+    return events[-1].seq
+
+
+def fresh(ws: Workspace, journal: Journal, programme: Programme, members: Sequence[str]) -> dict[str, object]:
+    """What the journal has of these members beyond the tables, as typed rows."""
+    events = journal.events_of(members, history.watermark(ws.tables) or 0)
+    return dict(export.tables(events, (), journal.find_decision, programme.points))
+
+
+def _now(ws: Workspace, clock: Callable[[], float]) -> datetime:
+    offset = float(orjson.loads(ws.clock.read_bytes())["offset_seconds"]) if ws.clock.exists() else 0.0
+    return datetime.fromtimestamp(clock() + offset, UTC)
