@@ -102,6 +102,11 @@ def historical(ws: Workspace, pairs: pd.DataFrame, service: str) -> pd.DataFrame
     return pd.concat([pairs.reset_index(drop=True), ordered[names].astype("float64")], axis=1)
 
 
+def services(ws: Workspace) -> list[str]:
+    """The names of the registered services."""
+    return sorted(found.name for found in _opened(ws).list_feature_services())
+
+
 def materialize(
     ws: Workspace,
     programme: Programme,

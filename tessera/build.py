@@ -112,8 +112,7 @@ def promote(ws: Workspace, models: Sequence[str] | None, force: str | None, *, r
 def _said(name: str, outcome: Promotion) -> str:
     verdict = outcome.verdict
     against = "; ".join(
-        f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against {other}"
-        for other, gap in verdict.against.items()
+        f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against {other}" for other, gap in verdict.against.items()
     )
     lines = [f"{name} version {verdict.challenger}: {'serves' if outcome.promoted else 'REFUSED'}; {against}"]
     lines += [f"  {objection}" for objection in verdict.objections]

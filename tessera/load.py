@@ -18,6 +18,7 @@ import yaml
 from features import catalog, history, points, sources
 from features.border import no_rejects
 from features.entities import Programme
+from features.tables import TABLES
 from features.workspace import Workspace
 from tessera import clock
 from tessera.progress import Steps
@@ -154,7 +155,7 @@ def _own_offers(ws: Workspace, offers: tuple[Mapping[str, Any], ...]) -> Workspa
 def _tell(ws: Workspace, of: History, steps: Steps, read: _Read, repeated: int, entries: int | None) -> None:
     steps.note(clock.follow(ws, history.ends_at(ws.tables)))
     for name in ("members", "products", "purchases", "points", "engagements", "offer_events"):
-        steps.note(f"{name:<13} {len(history.read(ws.tables, name, [history.TABLES[name].key[0]])):>10,} rows")
+        steps.note(f"{name:<13} {len(history.read(ws.tables, name, [TABLES[name].key[0]])):>10,} rows")
     if repeated:
         steps.note(f"{repeated:,} rows came again and were counted once")
     if entries is not None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+LINE_EVERY_S = 10.0
 
 
 class Steps:
@@ -37,3 +41,18 @@ class Steps:
         """One plain line about what was found or made."""
         for line in text.splitlines():
             print(f"           {line}", file=sys.stderr, flush=True)
+
+    def counted(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        """The items, with a bar that fills on a terminal and a line every ten seconds elsewhere."""
+        if self._tty:
+            from rich.console import Console
+            from rich.progress import track
+
+            yield from track(items, description=what, total=total, console=Console(stderr=True), transient=True)
+            return
+        due = time.monotonic() + LINE_EVERY_S
+        for number, item in enumerate(items, start=1):
+            yield item
+            if time.monotonic() > due:
+                self.note(f"{number:,} of {total:,} {what}")
+                due = time.monotonic() + LINE_EVERY_S
