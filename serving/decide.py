@@ -70,9 +70,10 @@ def appraise(
     past = history(snapshot.contacts, snapshot.at, policy.fatigue_days)
     keep = eligibility.caller_filter(ask)
     now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep)
+    stages = eligibility.stages(now)
     allowed, suppressed = [], []
     for rules, terms in _book(catalog, policy).get(ask.family, ()):
-        reason = eligibility.why_not(rules, now) or _empty_handed(rules.candidate, learned)
+        reason = eligibility.why_not(rules, now, stages) or _empty_handed(rules.candidate, learned)
         if reason is not None:
             suppressed.append(reason)
             continue

@@ -100,9 +100,29 @@ def caller_filter(ask: Ask) -> Callable[[Mapping[str, object]], bool] | None:
     return None if ask.filter is None else compile_filter(ask.filter, ask.filter_values)
 
 
-def why_not(rules: Rules, now: Circumstances) -> Suppressed | None:
-    """The first reason for which the candidate may not be given; None where it may."""
-    for stage in (_control, _request, _validity, _place, _segment, _member, _consent, _contacts, _kept_back):
+Stage = Callable[[Rules, Circumstances], Suppressed | None]
+
+
+def stages(now: Circumstances) -> tuple[Stage, ...]:
+    """The stages that can drop anything under these circumstances, in order."""
+    snapshot, ask, past = now.snapshot, now.ask, now.history
+    every: tuple[tuple[object, Stage], ...] = (
+        (snapshot.paused, _control),
+        (ask.include or ask.exclude or now.keep, _request),
+        (True, _validity),
+        (True, _place),
+        (True, _segment),
+        (True, _member),
+        (ask.channel is None or ask.channel in NEEDS_CONSENT, _consent),
+        (past.by_candidate or past.by_channel, _contacts),
+        (snapshot.refused or now.withheld or now.held_out, _kept_back),
+    )
+    return tuple(stage for applies, stage in every if applies)
+
+
+def why_not(rules: Rules, now: Circumstances, through: tuple[Stage, ...]) -> Suppressed | None:
+    """The first reason for which the candidate may not be given; None where it may. `through` comes from `stages`."""
+    for stage in through:
         reason = stage(rules, now)
         if reason is not None:
             return reason

@@ -31,7 +31,7 @@ def judge(
         withheld=more.get("withheld", frozenset()),
         keep=eligibility.caller_filter(asked),
     )
-    return eligibility.why_not(eligibility.ready(candidate), now)
+    return eligibility.why_not(eligibility.ready(candidate), now, eligibility.stages(now))
 
 
 def offer(**over: Any) -> Candidate:
