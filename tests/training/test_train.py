@@ -43,7 +43,7 @@ def programme() -> Programme:
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ws = Workspace(tmp_path_factory.mktemp("ws"), CONFIGS)
-    history.merge(ws.tables, simulate(WORLDS["strong"], members=400, products=60, days=500, ends_at=END, seed=2))
+    history.merge(ws.tables, simulate(WORLDS["strong"], members=250, products=40, days=400, ends_at=END, seed=2))
     return ws
 
 
