@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,52 @@ def test_the_published_history_is_loaded_with_its_published_counts(
     assert (summary.returns_tied, summary.returns_alone) == (counts["RETURN_TIED"], counts["RETURN_ALONE"])
     assert summary.rejected.empty
     assert seconds < 120
+
+
+CELLS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+WORKBOOK = {
+    "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" ContentType='
+    '"application/xml"/></Types>',
+    "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r1" '
+    f'Type="{RELATIONS}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": f'<workbook xmlns="{CELLS}" xmlns:r="{RELATIONS}"><sheets><sheet name="Online Retail" '
+    'sheetId="1" r:id="r1"/></sheets></workbook>',
+    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r1" '
+    f'Type="{RELATIONS}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="r2" '
+    f'Type="{RELATIONS}/styles" Target="styles.xml"/></Relationships>',
+    "xl/styles.xml": f'<styleSheet xmlns="{CELLS}"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs>'
+    "</styleSheet>",
+}
+
+
+def cell(value: object) -> str:
+    """A cell as Excel keeps it: numbers as numbers, times as days since 1899-12-30 in a date style."""
+    if isinstance(value, pd.Timestamp):
+        return f'<c s="1"><v>{(value - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)!r}</v></c>'
+    if isinstance(value, (int, float)):
+        return f"<c><v>{value!r}</v></c>"
+    return f'<c t="inlineStr"><is><t>{value}</t></is></c>' if value else "<c/>"
+
+
+def _as_in_excel(value: object) -> object:
+    text = str(value)
+    if text.isdigit():
+        return int(text)
+    return pd.Timestamp(text) if text.startswith("201") else value
+
+
+def test_the_published_excel_file_gives_the_same_tables(tmp_path: Path, programme: Programme) -> None:
+    plain = load("online_retail", write(tmp_path / "plain.csv"), programme)
+    rows = [[_as_in_excel(value) for value in line] for line in LINES]
+    sheet = "".join("<row>" + "".join(cell(value) for value in row) + "</row>" for row in [COLUMNS, *rows])
+    with zipfile.ZipFile(tmp_path / "Online Retail.xlsx", "w") as book:
+        for name, text in WORKBOOK.items():
+            book.writestr(name, text)
+        book.writestr(
+            "xl/worksheets/sheet1.xml", f'<worksheet xmlns="{CELLS}"><sheetData>{sheet}</sheetData></worksheet>'
+        )
+    other = load("online_retail", tmp_path / "Online Retail.xlsx", programme)
+    for name, table in plain.tables.items():
+        pd.testing.assert_frame_equal(other.tables[name], table)
