@@ -152,6 +152,16 @@ def serve(
     raise typer.Exit(job.serve(locate(home, configs), host, port, needs_key=not open_))
 
 
+@app.command(hidden=True)
+def updater(home: Home = DEFAULT_HOME, configs: Configs = None) -> None:
+    """Keep online features fresh from accepted events; `serve` starts this beside the service."""
+    from serving.updater import run
+    from tessera.setup import locate
+
+    ws = locate(home, configs)
+    run(ws.root, ws.config_folder)
+
+
 @app.command()
 def decide(
     member: Annotated[str | None, typer.Argument(help="Member id.")] = None,

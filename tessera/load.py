@@ -54,8 +54,11 @@ class _Read:
     offers: tuple[Mapping[str, Any], ...] = ()
 
 
-def run(ws: Workspace, of: History, *, append: bool) -> None:
+def run(ws: Workspace, of: History, *, append: bool) -> Workspace:
     """Load a history, in place of what was there or added to it, and tell what came in and what did not.
+
+    Returns:
+        The workspace; with a configuration of its own where the history brought offers.
 
     Raises:
         RefusedError: The source needs a path or a world that was not given.
@@ -76,7 +79,9 @@ def run(ws: Workspace, of: History, *, append: bool) -> None:
     if not append:
         shutil.rmtree(ws.tables, ignore_errors=True)
         target.rename(ws.tables)
-    _tell(_own_offers(ws, read.offers), of, steps, read, repeated, entries)
+    ws = _own_offers(ws, read.offers)
+    _tell(ws, of, steps, read, repeated, entries)
+    return ws
 
 
 def from_journal(ws: Workspace) -> int:
