@@ -32,7 +32,10 @@ from serving.snapshot import Ask, Chances, Decision, Learned, Placement, Snapsho
 MEMORY_S = 90 * 86_400.0
 """How far back contacts count, seconds."""
 SLOW_S = 0.010
-"""A look into the online store that takes longer is slow: the next answers do without, for `PAUSE_S` seconds."""
+"""A look into the online store that takes longer is slow."""
+VERY_SLOW_S = 0.100
+SLOW_IN_A_ROW = 3
+"""After so many slow looks, or a very slow one, answers do without for `PAUSE_S` seconds. One may be the machine's."""
 PAUSE_S = 1.0
 SHOWN_PRODUCTS = 3
 
@@ -102,6 +105,7 @@ class Engine:
         self.present = present
         self._new_id = new_id
         self._no_look_before = 0.0
+        self._slow_looks = 0
 
     def plan(self, call: Call) -> Plan:
         """Work out the answer to a call.
@@ -237,8 +241,10 @@ class Engine:
         except apsw.Error:
             self._no_look_before = time.monotonic() + PAUSE_S
             return None
-        if time.monotonic() - began > SLOW_S:
-            self._no_look_before = time.monotonic() + PAUSE_S
+        took = time.monotonic() - began
+        self._slow_looks = self._slow_looks + 1 if took > SLOW_S else 0
+        if self._slow_looks >= SLOW_IN_A_ROW or took > VERY_SLOW_S:
+            self._slow_looks, self._no_look_before = 0, time.monotonic() + PAUSE_S
         return found
 
     def _learned(self, call: Call, seen: _Seen, present: Present) -> Learned:

@@ -26,6 +26,8 @@ EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 
 ANSWERS = ("sent", "delivered", "opened", "bounced", "impression", "click", "accept", "decline", "dismiss", "redeem")
 """Events about something that was decided: they name a decision or the candidate."""
+CHANNELS = ("email", "sms", "push", "call")
+"""Channels that need consent."""
 MAX_EVENTS = 500
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LEEWAY = timedelta(minutes=5)
@@ -125,13 +127,29 @@ def sort(events: Iterable[Event], sent: Iterable[dict[str, Any]], at: datetime, 
         if fault:
             rejected.append(RejectedEvent(index=index, code=fault[0], message=fault[1]))
         else:
-            rows.append(EventRow(event.event_id, who(event), received, _payload(event, raw, at)))
+            rows.append(EventRow(event.event_id, who(event), received, _payload(event, raw, at), consents(event)))
     return Sorted(tuple(rows), tuple(rejected))
 
 
 def who(event: Event) -> str:
     """The member, or `~` and the anonymous id (which no member's id can begin with)."""
     return event.member_id or f"~{event.anonymous_id}"
+
+
+def consents(event: Event) -> dict[str, bool]:
+    """What the event says about consent: channel or purpose → yes or no.
+
+    Who unsubscribes objects to the channel in `properties.channel`, or to all. Who enrols says `consent_email: true`
+    and the like.
+    """
+    said = event.properties
+    if event.type == "unsubscribe":
+        channel = said.get("channel")
+        return dict.fromkeys([str(channel)] if channel in CHANNELS else CHANNELS, False)
+    if event.type == "enrol":
+        given = {name: said.get(f"consent_{name}") for name in ("personalisation", *CHANNELS)}
+        return {name: value for name, value in given.items() if isinstance(value, bool)}
+    return {}
 
 
 def _payload(event: Event, raw: dict[str, Any], at: datetime) -> bytes:

@@ -106,30 +106,8 @@ async def _measure_lag() -> None:
         api.lag = max(loop.time() - due, 0.0)
 
 
-class PortError(OSError):
-    """The address cannot be had."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at the address.
-
-    Raises:
-        PortError: somebody else has it.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(2048)
-    except OSError as error:
-        found.close()
-        raise PortError(f"{host}:{port}: {error.strerror}; stop what has it, or take another with --port") from error
-    return found
-
-
 def run(listening: socket.socket) -> None:
-    """Serve in this process, on the socket of `listen`, until SIGINT or SIGTERM. The environment says the rest."""
+    """Serve in this process, on the socket of `serving.address.listen`, until SIGINT or SIGTERM. The environment says the rest."""
     import uvicorn
 
     app: Any = Tessera.to_asgi()  # type: ignore[attr-defined]
