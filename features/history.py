@@ -130,6 +130,18 @@ def ends_at(tables_dir: Path) -> datetime:
     return pd.Timestamp(max(last)).tz_convert("UTC").to_pydatetime()
 
 
+def damage(tables_dir: Path) -> list[str]:
+    """What is wrong with the files of the tables, a sentence each; empty where they are as they were written."""
+    faults = []
+    for name, written in _manifest(tables_dir)["tables"].items():
+        path = table_path(tables_dir, name)
+        if not path.exists():
+            faults.append(f"{path.name} is gone: load the history again with `tessera ingest`")
+        elif sha256(path) != written["sha256"]:
+            faults.append(f"{path.name} is not what was written: load the history again with `tessera ingest`")
+    return faults
+
+
 def set_aside(quarantine: Path, source: str, rejected: pd.DataFrame) -> Path | None:
     """Write rejected rows into the quarantine, named by their content so that loading twice leaves one file.
 

@@ -1,0 +1,89 @@
+"""Reads all that people have written and all that serves, and says in plain words what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from features import history
+from features.workspace import Workspace
+from serving import access, champions, rulebook
+from serving.champions import BundleError
+from serving.rulebook import RulebookError
+
+
+def run(ws: Workspace) -> int:
+    """Check everything and print a line for each part.
+
+    Returns:
+        0 if nothing is wrong; 1 otherwise.
+    """
+    parts: tuple[tuple[str, Callable[[Workspace], Iterator[str]]], ...] = (
+        ("catalogue, policy and experiments", _written),
+        ("training configuration", _training),
+        ("tables", _tables),
+        ("models", _models),
+        ("API keys", _keys),
+    )
+    wrong = 0
+    for title, check in parts:
+        faults = list(check(ws))
+        wrong += len(faults)
+        print(f"{title}: {'good' if not faults else ''}")
+        for fault in faults:
+            print(f"  {fault}")
+    return int(wrong > 0)
+
+
+def _written(ws: Workspace) -> Iterator[str]:
+    try:
+        rulebook.load(ws)
+    except RulebookError as error:
+        yield from error.errors
+    try:
+        rulebook.controls(ws.controls)
+    except RulebookError as error:
+        yield from error.errors
+
+
+def _training(ws: Workspace) -> Iterator[str]:
+    from training import settings
+
+    try:
+        settings.read(ws.training)
+    except (ValueError, OSError) as error:
+        yield from str(error).splitlines()
+
+
+def _tables(ws: Workspace) -> Iterator[str]:
+    if not ws.tables.exists():
+        yield f"no history in {ws.root}: run `tessera ingest --source … --path …`"
+        return
+    yield from history.damage(ws.tables)
+
+
+def _models(ws: Workspace) -> Iterator[str]:
+    from features import behavior
+
+    try:
+        book = rulebook.load(ws)
+        wanted = champions.wanted(ws)
+    except RulebookError:
+        yield "not checked: the catalogue must be good first"
+        return
+    except BundleError as error:
+        yield str(error)
+        return
+    names = behavior.names(book.catalog.programme)
+    _, faults = champions.take_up(ws, names, champions.Champions())
+    yield from faults
+    missing = [name for name in (champions.TASTE, champions.CHURN) if name not in wanted]
+    if missing:
+        yield f"{', '.join(missing)}: no champion; run `tessera train` and `tessera promote`"
+
+
+def _keys(ws: Workspace) -> Iterator[str]:
+    try:
+        if not access.read(ws.keys).holders:
+            yield "none was made, so nobody can call: `tessera keys NAME --scope caller` makes one"
+    except access.KeysError as error:
+        yield str(error)
