@@ -17,7 +17,7 @@ from features.sources import load
 from features.sources.gift_words import category
 
 COLUMNS = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
-LINES = [
+LINES: list[list[Any]] = [
     ["536365", "85123A", "WHITE HANGING HEART T-LIGHT HOLDER", 6, "2010-12-01 08:26", 2.55, "17850", "United Kingdom"],
     ["536365", "85123A", "WHITE HANGING HEART T-LIGHT HOLDER", 6, "2010-12-01 08:26", 2.55, "17850", "United Kingdom"],
     ["536366", "85123a", "WHITE HANGING HEART T-LIGHT HOLDER", 4, "2011-07-01 12:00", 2.55, "17850", "United Kingdom"],
