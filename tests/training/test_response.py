@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from experiments.programme.effects import true_effect
+from experiments.programme.responses import respond
+from experiments.simulate import planted, simulate, truth
+from experiments.worlds import WORLDS
 from training import response
 from training.response import ResponseConfig
 
@@ -121,6 +125,43 @@ def test_planted_effects_lie_inside_their_intervals(tmp_path: Path) -> None:
     assert found["gift"].response == 0.0
 
 
+@pytest.mark.parametrize("world", ["none", "strong"])
+def test_the_simulators_effects_are_recovered_from_its_randomised_stretch(world: str, tmp_path: Path) -> None:
+    past: Mapping[str, Any] = {"members": 1000, "products": 40, "days": 300, "ends_at": END, "seed": 6}
+    tables = written(tmp_path / "tables", **simulate(WORLDS[world], **past))
+    truths = planted(WORLDS[world], **past).set_index("type")["baskets"].astype(float)
+    found = response.estimate(tables, END + timedelta(days=30), ResponseConfig(window_days=14))
+    assert len(found) == 5 and min(one.n for one in found) > 500
+    for one in found:
+        assert one.low < truths[one.type] < one.high, (one, truths[one.type])
+    certain = [one.type for one in found if one.low > 0]
+    assert len(certain) >= 2 if world == "strong" else not certain
+
+
+def test_effects_of_our_own_decisions_are_recovered_from_the_strong_world(tmp_path: Path) -> None:
+    """Decisions drawn by probabilities that hang on the member; answers by the simulator; the journal's own tables."""
+    world = WORLDS["strong"]
+    who = truth(world, members=2000, products=40, seed=9)
+    rng = np.random.default_rng(9)
+    keen = {"ten": 0.6, "hello": 0.2, "do_nothing": 0.2}
+    slow = {"ten": 0.2, "hello": 0.2, "do_nothing": 0.6}
+    rows = []
+    for number, member in enumerate(np.repeat(who.member_ids, 2)):
+        chances = keen if who.gap_days[number // 2] < 20 else slow
+        chosen = str(rng.choice(list(chances), p=list(chances.values())))
+        rows.append(decision(number, str(member), END - timedelta(days=70 - 35 * (number % 2)), chosen, chances))
+    decided = frame(rows)
+    answers = respond(who, decided.assign(at=decided["occurred_at"]), world=world, seed=9)
+    tables = written(tmp_path / "tables", decisions=decided, **answers)
+    found = response.estimate(tables, END, ResponseConfig(window_days=14))
+    assert [one.type for one in found] == ["discount_percent", "gift"]
+    for one in found:
+        planted_here = true_effect(who, one.type, world=world)
+        assert one.low < planted_here.baskets < one.high, (one, planted_here)
+        assert one.response == pytest.approx(planted_here.response, abs=0.05)
+    assert any(one.low > 0 for one in found)
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(11)
     covered = 0
@@ -129,10 +170,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         keen = np.repeat(rng.random(150) < 0.5, 3)
         p = np.where(keen, 0.7, 0.3)
         chosen = (rng.random(450) < p).astype(np.int64)
-        baskets = rng.poisson(np.repeat(rng.gamma(2.0, 0.3, 150), 3) + 0.5 * keen + 0.25 * chosen).astype(float)
-        units = response.Units(
-            member, chosen, np.column_stack([1 - p, p]), np.zeros(450), baskets, ("do_nothing", "gift")
-        )
+        habit = np.repeat(rng.gamma(2.0, 0.3, 150), 3) + 0.5 * keen
+        baskets, before = (rng.poisson(mean).astype(float) for mean in (habit + 0.25 * chosen, 4 * habit))
+        chance = np.column_stack([1 - p, p])
+        units = response.Units(member, chosen, chance, np.zeros(450), baskets, before, ("do_nothing", "gift"))
         (one,) = response.effects(units)
         covered += one.low < 0.25 < one.high
     assert 0.91 <= covered / 300 <= 0.985
@@ -183,6 +224,23 @@ def test_a_stretch_drawn_by_lot_before_the_journal_counts_too(tmp_path: Path) ->
     tables = written(tmp_path / "tables", offer_events=frame(rows), purchases=frame(bought))
     (found,) = response.estimate(tables, END, CONFIG)
     assert (found.type, found.n, found.nothing, found.effect) == ("discount_percent", 1, 1, 1.0)
+
+
+def test_habits_before_the_decision_narrow_the_interval_and_change_no_truth() -> None:
+    rng = np.random.default_rng(12)
+    chosen = rng.integers(0, 2, 3000)
+    habit = rng.gamma(1.0, 1.0, 3000)
+    baskets, before = (rng.poisson(mean).astype(float) for mean in (habit + 0.2 * chosen, 4 * habit))
+    half = np.full((3000, 2), 0.5)
+    blind, knowing = (
+        response.effects(response.Units(np.arange(3000), chosen, half, baskets, baskets, each, ("do_nothing", "gift")))[
+            0
+        ]
+        for each in (np.zeros(3000), before)
+    )
+    assert knowing.low < 0.2 < knowing.high
+    assert knowing.high - knowing.low < 0.85 * (blind.high - blind.low)
+    assert knowing.effect == pytest.approx(blind.effect, abs=0.1)
 
 
 def test_a_history_without_lots_says_nothing(tmp_path: Path) -> None:
