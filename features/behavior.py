@@ -12,7 +12,8 @@ import pandas as pd
 
 from features import cutoffs
 from features.entities import OFFER_TYPES, Programme
-from features.relations import Feature, of
+from features.member_facts import of
+from features.relations import Feature
 from features.standing import tier_features
 
 __all__ = ["Feature", "by_family", "definitions", "historical", "names"]

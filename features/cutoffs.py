@@ -76,9 +76,9 @@ def _chunk(
     features: Sequence[Feature],
     relations: Mapping[str, Relation],
 ) -> np.ndarray:
-    wanted = sorted(set(chunk["member_id"]))
-    facts.attach(connection, tables, where=facts.about(wanted))
-    connection.register("pairs", chunk)
+    wanted, numbers = np.unique(chunk["member_id"].to_numpy(dtype=object), return_inverse=True)
+    facts.load(connection, tables, wanted.tolist())
+    connection.register("pairs", chunk.assign(member_id=numbers))
     values = np.full((len(chunk), len(features)), np.nan)
     by_relation = sorted(range(len(features)), key=lambda i: features[i].relation)
     for name, columns in itertools.groupby(by_relation, key=lambda i: features[i].relation):

@@ -1,4 +1,4 @@
-"""The typed tables as DuckDB sees them: one view for each table, with rows that are not on disk yet laid on top."""
+"""The typed tables as DuckDB sees them: the rows of some members, with rows that are not on disk yet laid on top."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from features.member_facts import READ
 from features.tables import TABLES, Column, Table
 
 _TYPES = {
@@ -18,8 +19,7 @@ _TYPES = {
     "time": "timestamptz",
     "flag": "boolean",
 }
-READ = ("members", "products", "purchases", "points", "engagements", "offer_events")
-"""The tables that the relations of `features.relations` read."""
+_HASHED = ("basket_id", "purchase_id", "reverses")
 _LISTED = 500
 """So many members stand in a condition by name; above, it names the first and the last."""
 
@@ -31,63 +31,86 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def attach(
+def members(tables: Path, fresh: Mapping[str, pd.DataFrame] | None = None, known_after: str = "true") -> list[str]:
+    """Every member with any row, in the order of ids.
+
+    Args:
+        tables: Folder of the typed tables.
+        fresh: Typed rows that are not in the files yet.
+        known_after: Condition that one of the member's rows must pass.
+    """
+    with connect() as connection:
+        selects = [
+            f"select distinct member_id from ({_rows(connection, tables, TABLES[name], known_after, fresh)})"
+            for name in READ
+            if name != "products"
+        ]
+        return [row[0] for row in connection.execute(f"{' union '.join(selects)} order by 1").fetchall()]
+
+
+def load(
     connection: duckdb.DuckDBPyConnection,
     tables: Path,
-    *,
-    where: str = "true",
+    member_ids: Sequence[str],
     fresh: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
-    """Make one view for each table that the relations read; a missing file is an empty table.
+    """Make one table for each that the relations read, with the rows of these members.
+
+    In them `member_id` is the member's place in `member_ids`, and ids of baskets and purchases are hashes of 64 bits:
+    numbers are compared several times faster.
 
     Args:
         connection: From `connect`.
-        tables: Folder of the typed tables.
-        where: Condition for the tables with a `member_id` (see `about`), so that only the row groups of those members
-            are read.
+        tables: Folder of the typed tables; a missing file is an empty table.
+        member_ids: Sorted, each once. Only the row groups between the first and the last are read.
         fresh: Typed rows that are not in the files yet. Of two rows with the same key the one known first counts.
     """
-    for name in READ:
-        table = TABLES[name]
-        text = _on_disk(tables / f"{name}.parquet", table)
-        if any(column.name == "member_id" for column in table.columns):
-            text = f"{text} where {where}"
-        rows = (fresh or {}).get(name)
-        if rows is not None and len(rows):
-            connection.register(f"fresh_{name}", rows.reindex(columns=[column.name for column in table.columns]))
-            text = _with_fresh(text, table, where)
-        connection.execute(f"create or replace temp view {name} as {text}")
+    numbers = pd.DataFrame({"id": pd.Series(member_ids, dtype="object"), "number": range(len(member_ids))})
+    connection.register("numbers", numbers)
+    connection.execute(
+        "create or replace temp table numbered as select id::varchar as id, number::integer as number from numbers"
+    )
+    for name, columns in READ.items():
+        rows = _rows(connection, tables, TABLES[name], _about(member_ids) if name != "products" else "true", fresh)
+        if name != "products":
+            found = f"({rows}) as found join numbered on id = member_id"
+            rows = f"select number as member_id, found.* exclude (member_id) from {found}"
+        chosen = ", ".join(f"hash({column}) as {column}" if column in _HASHED else column for column in columns)
+        connection.execute(f"create or replace temp table {name} as select {chosen} from ({rows})")
 
 
-def about(member_ids: Sequence[str]) -> str:
-    """A condition that rows of these sorted members pass; of many members it also lets those in between pass."""
-    if not member_ids:
-        return "false"
-    if len(member_ids) <= _LISTED:
-        return f"member_id in ({', '.join(_quoted(member) for member in member_ids)})"
-    return f"member_id between {_quoted(member_ids[0])} and {_quoted(member_ids[-1])}"
-
-
-def members(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Every member with any row in the attached tables, in the order of ids."""
-    names = [name for name in READ if name != "products"]
-    union = " union ".join(f"select distinct member_id from {name}" for name in names)
-    return [row[0] for row in connection.execute(f"{union} order by 1").fetchall()]
+def _rows(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Path,
+    table: Table,
+    where: str,
+    fresh: Mapping[str, pd.DataFrame] | None,
+) -> str:
+    text = f"select * from ({_on_disk(tables / f'{table.name}.parquet', table)}) where {where}"
+    rows = (fresh or {}).get(table.name)
+    if rows is None or not len(rows):
+        return text
+    connection.register(f"fresh_{table.name}", rows.reindex(columns=[column.name for column in table.columns]))
+    return (
+        f"select * from ({text} union all select {_typed(table.columns)} from fresh_{table.name} where {where}) "
+        f"qualify row_number() over (partition by {', '.join(table.key)} order by known_at) = 1"
+    )
 
 
 def _on_disk(path: Path, table: Table) -> str:
     if path.exists():
         return f"select {_typed(table.columns)} from read_parquet({_quoted(str(path))})"
     empty = ", ".join(f"null::{_TYPES[column.kind]} as {column.name}" for column in table.columns)
-    return f"select * from (select {empty} limit 0)"
+    return f"select {empty} limit 0"
 
 
-def _with_fresh(text: str, table: Table, where: str) -> str:
-    fresh = f"select {_typed(table.columns)} from fresh_{table.name} where {where}"
-    return (
-        f"select * from ({text} union all {fresh}) "
-        f"qualify row_number() over (partition by {', '.join(table.key)} order by known_at) = 1"
-    )
+def _about(member_ids: Sequence[str]) -> str:
+    """A condition that rows of these members pass; of many members it also lets those in between pass."""
+    if not member_ids:
+        return "false"
+    if len(member_ids) <= _LISTED:
+        return f"member_id in ({', '.join(_quoted(member) for member in member_ids)})"
+    return f"member_id between {_quoted(member_ids[0])} and {_quoted(member_ids[-1])}"
 
 
 def _typed(columns: Sequence[Column]) -> str:

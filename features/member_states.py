@@ -16,7 +16,8 @@ from features import facts
 from features.cutoffs import collect
 from features.entities import Programme
 from features.kept import KEPT
-from features.relations import Relation, Stored, counted, microseconds, of
+from features.member_facts import of
+from features.relations import Relation, Stored, counted, microseconds
 from features.states import CONSENTS, GROUPS, HEAD, prefix
 
 MEMBERS_AT_ONCE = 20_000
@@ -43,12 +44,15 @@ _BOUGHT = """
     union
     select sale.member_id, sale.product_id
     from bought as back join bought as sale on back.reverses = sale.purchase_id where back.quantity < 0;
-    create or replace temp view known as select * from bought semi join returned using (member_id, product_id);
+    create or replace temp table known as select * from bought semi join returned using (member_id, product_id);
 """
 _PRODUCTS = f"""
     with kept as (
-        select member_id, product_id, max(epoch_us(occurred_at)) as last_us, count(distinct basket_id) as times
-        from bought anti join returned using (member_id, product_id) where quantity > 0 group by member_id, product_id
+        select member_id, product_id, max(occurred_us) as last_us, count(*) as times
+        from (
+            select member_id, product_id, basket_id, max(epoch_us(occurred_at)) as occurred_us
+            from bought anti join returned using (member_id, product_id) where quantity > 0 group by all
+        ) group by all
         union all
         select member_id, product_id, cast(round(max(bought_at) * 1e6) as bigint) as last_us, count(*) as times
         from ({KEPT}) group by member_id, product_id
@@ -96,15 +100,11 @@ def state_blobs(
     Yields:
         Member id, bytes for `features.states.decode`, and `at`.
     """
+    wanted = facts.members(tables, fresh) if member_ids is None else sorted(set(member_ids))
     with facts.connect() as connection:
-        if member_ids is None:
-            facts.attach(connection, tables, fresh=fresh)
-            member_ids = facts.members(connection)
-        wanted = sorted(set(member_ids))
         for start in range(0, len(wanted), members_at_once):
             chunk = wanted[start : start + members_at_once]
-            where = facts.about(chunk)
-            facts.attach(connection, tables, where=where, fresh=fresh)
+            facts.load(connection, tables, chunk, fresh)
             for member_id, blob in _chunk(connection, chunk, at, programme):
                 yield member_id, blob, at
 
@@ -113,9 +113,8 @@ def _chunk(
     connection: duckdb.DuckDBPyConnection, members: Sequence[str], at: datetime, programme: Programme
 ) -> Iterator[tuple[str, bytes]]:
     at_us = microseconds(at)
-    pairs = pd.DataFrame({"pair": np.arange(len(members)), "member_id": list(members), "at_us": at_us})
-    connection.register("pairs_in", pairs)
-    connection.execute("create or replace temp table pairs as select * from pairs_in")
+    numbers = np.arange(len(members))
+    connection.register("pairs", pd.DataFrame({"pair": numbers, "member_id": numbers, "at_us": at_us}))
     head = np.zeros(len(members), dtype=_HEAD)
     head["built_us"] = at_us
     columns: list[_Slices] = []
@@ -150,7 +149,7 @@ class _Slices:
 def _relation(connection: duckdb.DuckDBPyConnection, relation: Relation, head: np.ndarray) -> list[_Slices]:
     chosen = ", ".join(f"{_encoded(column)} as {column.name}" for column in relation.stored)
     rows = counted(relation, upcoming=True)
-    text = f"select pair, occurred_us, {chosen} from ({rows}) as known order by pair, occurred_us, row_key"
+    text = f"select pair, occurred_us, {chosen} from ({rows}) as known order by all"
     table = connection.sql(text).to_arrow_table()
     starts = _starts(table, head, relation.name)
     kinds = {column.name: column.kind for column in relation.stored}

@@ -1,6 +1,6 @@
 """A member's state: the rows that count, as compact arrays, from which every feature is finished at any later moment.
 
-A state is made by the SQL of `features.relations` (see `features.member_states`) and read here without any database. It
+A state is made by the SQL of `features.member_facts` (see `features.member_states`) and read here without any database. It
 keeps rows, never finished numbers, because recency, windows and expiry move on while nothing happens.
 """
 
@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.relations import Relation, relations
+from features.member_facts import relations
+from features.relations import Relation
 
 CONSENTS = ("personalisation", "email", "sms", "push", "call")
 RELATIONS: tuple[Relation, ...] = tuple(relations("UTC").values())

@@ -208,9 +208,7 @@ def _open(root: str, written: str) -> Any:
 
 def _readable(ws: Workspace) -> bool:
     """Whether the store holds states, made for the relations of this version; if not, all are made anew."""
-    with facts.connect() as connection:
-        facts.attach(connection, ws.tables)
-        somebody = [row[0] for row in connection.execute("select min(member_id) from members").fetchall() if row[0]]
+    somebody = facts.members(ws.tables)[:1]
     try:
         return any(decode(blob) for blob in online(ws, views.STATE, somebody).values()) if somebody else True
     except StateError:
@@ -219,10 +217,7 @@ def _readable(ws: Workspace) -> bool:
 
 def _with_news(tables: Path, since: datetime) -> list[str]:
     """Members of whom anything became known after `since`."""
-    with facts.connect() as connection:
-        after = f"known_at > make_timestamptz({microseconds(since)})"
-        facts.attach(connection, tables, where=after)
-        return facts.members(connection)
+    return facts.members(tables, known_after=f"known_at > make_timestamptz({microseconds(since)})")
 
 
 def _frames(rows: Iterable[Row], field: str) -> Iterator[pd.DataFrame]:

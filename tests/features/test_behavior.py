@@ -13,7 +13,8 @@ import sqlglot
 
 from features import behavior, cutoffs
 from features.entities import Tier
-from features.relations import counted, of, to_spark, with_derived
+from features.member_facts import of
+from features.relations import counted, to_spark, with_derived
 from tests.features.small_history import PROGRAMME, T0, drawn, pairs, typed, write
 
 RELIED_ON = (
