@@ -28,6 +28,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """Open an empty DuckDB in memory that counts time in UTC."""
     connection = duckdb.connect(config={"preserve_insertion_order": False})
     connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set enable_progress_bar = false")
     return connection
 
 

@@ -20,7 +20,7 @@ from features.member_facts import of
 from features.relations import Relation, Stored, counted, microseconds
 from features.states import CONSENTS, GROUPS, HEAD, prefix
 
-MEMBERS_AT_ONCE = 20_000
+MEMBERS_AT_ONCE = 10_000
 _HEAD = np.dtype(
     [
         ("built_us", "<i8"),

@@ -1,7 +1,7 @@
 """A member's state: the rows that count, as compact arrays, from which every feature is finished at any later moment.
 
-A state is made by the SQL of `features.member_facts` (see `features.member_states`) and read here without any database. It
-keeps rows, never finished numbers, because recency, windows and expiry move on while nothing happens.
+A state is made by the SQL of `features.member_facts` (see `features.member_states`) and read here without any
+database. It keeps rows, never finished numbers, because recency, windows and expiry move on while nothing happens.
 """
 
 from __future__ import annotations
