@@ -71,7 +71,9 @@ def test_a_row_that_is_both_in_the_journal_and_in_the_tables_counts_once(ws: Wor
     before = served(ws, "m0001", at)
     write(ws.tables, {"purchases": pd.concat([on_disk, rows["purchases"]], ignore_index=True)})
     refresh(ws, PROGRAMME, at, rows, ["m0001"])
-    assert served(ws, "m0001", at)["lifetime_baskets"] == before["lifetime_baskets"] + 1
+    after = served(ws, "m0001", at)
+    assert after["lifetime_baskets"] == before["lifetime_baskets"] + 1
+    assert after["lifetime_spend"] == pytest.approx(before["lifetime_spend"] + 25)
 
 
 def test_refreshing_equals_ingesting_and_computing_for_training(ws: Workspace) -> None:
