@@ -7,7 +7,7 @@ time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 Number = int | float
@@ -56,12 +56,14 @@ def coalesce(*values: Number) -> Number:
     return NAN
 
 
-def lags(values: Iterable[Number], keys: Iterable[int]) -> list[Number]:
+def lags(values: Sequence[Number], keys: Sequence[int]) -> list[Number]:
     """`lag(value) over (partition by key order by time)`."""
-    before: dict[int, Number] = {}
+    if not keys or keys.count(keys[0]) == len(keys):  # as it is for members who return nothing
+        return [NAN, *values[:-1]] if keys else []
+    before: dict[int, Number] = dict.fromkeys(keys, NAN)
     found = []
     for value, key in zip(values, keys, strict=True):
-        found.append(before.get(key, NAN))
+        found.append(before[key])
         before[key] = value
     return found
 
@@ -73,18 +75,20 @@ def to_the_newest(values: Sequence[Number]) -> list[Number]:
     return found
 
 
-def sums_by(values: Iterable[Number], keys: Sequence[int]) -> list[Number]:
+def sums_by(values: Sequence[Number], keys: Sequence[int]) -> list[Number]:
     """`sum(value) over (partition by key)`."""
-    sums: dict[int, Number] = {}
+    sums: dict[int, Number] = dict.fromkeys(keys, 0)
     for value, key in zip(values, keys, strict=True):
-        sums[key] = sums.get(key, 0) + value
-    return [sums[key] for key in keys]
+        sums[key] += value
+    return list(map(sums.__getitem__, keys))
 
 
-def highest_by(values: Iterable[Number], keys: Sequence[int]) -> list[Number]:
+def highest_by(values: Sequence[Number], keys: Sequence[int]) -> list[Number]:
     """`max(value) over (partition by key)`."""
-    found: dict[int, Number] = {}
+    found = dict(zip(keys, values, strict=True))
+    if len(found) == len(keys):
+        return list(values)
     for value, key in zip(values, keys, strict=True):
-        if not value <= found.get(key, NAN):
-            found[key] = value if value == value else found.get(key, NAN)
-    return [found[key] for key in keys]
+        if not value <= found[key] and value == value:
+            found[key] = value
+    return list(map(found.__getitem__, keys))
