@@ -35,7 +35,7 @@ from training.comparison import paired_auc
 from training.evaluate import Judged
 from training.evaluate import judge as judge_recipe
 from training.metrics import Interval, mean_interval
-from training.registry import Version
+from training.records import Version
 from training.settings import GateConfig, TrainingConfig
 from training.split import truth
 

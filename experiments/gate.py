@@ -16,7 +16,7 @@ from features.learned.churn import load_churn
 from features.learned.trees import Trees
 from features.workspace import Workspace
 from training import registry, vectors
-from training.registry import Version
+from training.records import Version
 
 
 class GateError(ValueError):

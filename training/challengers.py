@@ -27,7 +27,7 @@ from training.churn import ChurnConfig
 from training.frames import Cuts
 from training.interactions import Interactions, build
 from training.pictures import calibration_picture
-from training.registry import Draft, Lineage
+from training.records import Draft, Lineage
 from training.settings import TrainingConfig, as_json
 from training.split import after, cut_before
 

@@ -13,16 +13,14 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from features.workspace import Workspace
+from training.records import Draft, RegistryError, Version, as_json, digest, record_of, tags
 
 Alias = Literal["champion", "challenger", "previous"]
 RECORD = "record.json"
@@ -32,70 +30,6 @@ _SHOWN = 480
 """MLflow refuses parameters longer than 500 characters on some stores; the record holds them in full."""
 
 
-class RegistryError(ValueError):
-    """A version, alias or file that is not there or not what its record says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """What a version came from: enough to train it again to the same arrays."""
-
-    data_fingerprint: str
-    at: datetime
-    """The cut: nothing known after it was used."""
-    feature_names: tuple[str, ...]
-    seed: int
-    code: str
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A trained model before it has a version: its files, and what is known about them."""
-
-    name: str
-    form: str
-    folder: Path
-    lineage: Lineage
-    metrics: Mapping[str, float]
-    golden: Mapping[str, Any] = field(default_factory=dict)
-    """Inputs and the outputs they must give, so that a loader can tell a wrong model from a right one."""
-    exhibits: Sequence[Path] = ()
-    """Pictures and tables for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One registered version; `folder` holds its files as they were logged."""
-
-    name: str
-    number: str
-    run_id: str
-    folder: Path
-    record: Mapping[str, Any]
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The configuration it was trained with."""
-        config: Mapping[str, Any] = self.record["config"]
-        return config
-
-
-def code_version(checkout: Path | None = None) -> str:
-    """The git revision of the code, `+` when files differ from it; the package's version where there is no git."""
-    root = checkout or Path(__file__).resolve().parent.parent
-    if (root / ".git").exists():
-        said = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if said.returncode == 0:
-            return said.stdout.strip()
-    return metadata.version("tessera")
-
-
 def log_version(ws: Workspace, draft: Draft) -> Version:
     """Log a run with the draft's files, parameters, metrics and pictures, and register it as the next version.
 
@@ -103,16 +37,16 @@ def log_version(ws: Workspace, draft: Draft) -> Version:
         RegistryError: the artefacts of this registry lie in another workspace.
     """
     client = _client(ws)
-    record = _record(draft)
+    record = record_of(draft)
     run = client.create_run(_experiment(ws, client, draft.name), run_name=f"{draft.name} {draft.form}")
     run_id: str = run.info.run_id
     _log_batch(client, run_id, record)
     client.log_artifacts(run_id, str(draft.folder), _FORM)
-    client.log_text(run_id, _json(record), RECORD)
+    client.log_text(run_id, as_json(record), RECORD)
     for exhibit in draft.exhibits:
         client.log_artifact(run_id, str(exhibit), "exhibits")
     client.set_terminated(run_id)
-    number = _register(client, draft.name, run_id, f"{run.info.artifact_uri}/{_FORM}", _tags(record))
+    number = _register(client, draft.name, run_id, f"{run.info.artifact_uri}/{_FORM}", tags(record))
     return Version(draft.name, number, run_id, _folder(ws, run_id) / _FORM, record)
 
 
@@ -183,13 +117,13 @@ def export(ws: Workspace, version: Version) -> Path:
         fresh = target.with_name(f".{version.number}-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for name, digest in version.record["files"].items():
+        for name, expected in version.record["files"].items():
             content = _read(version.folder / name, f"{version.name} {version.number}")
-            if hashlib.sha256(content).hexdigest() != digest:
+            if hashlib.sha256(content).hexdigest() != expected:
                 raise RegistryError(f"{version.name} {version.number}: {name} differs from its SHA-256; train again")
             _write(fresh / name, content)
         bundle = {"version": version.number, **version.record}
-        _write(fresh / BUNDLE, _json(bundle).encode())
+        _write(fresh / BUNDLE, as_json(bundle).encode())
         _sync_folder(fresh)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
@@ -215,40 +149,6 @@ def crown(ws: Workspace, name: str, number: str) -> None:
         _sync_folder(ws.root)
 
 
-def _record(draft: Draft) -> dict[str, Any]:
-    files = {path.name: _digest(path) for path in sorted(draft.folder.iterdir())}
-    return {
-        "name": draft.name,
-        "form": draft.form,
-        "files": files,
-        "data_fingerprint": draft.lineage.data_fingerprint,
-        "at": draft.lineage.at.astimezone(UTC).isoformat(),
-        "code": draft.lineage.code,
-        "seed": draft.lineage.seed,
-        "config": dict(draft.lineage.config),
-        "feature_names": list(draft.lineage.feature_names),
-        "metrics": {key: _finite(value) for key, value in draft.metrics.items()},
-        "golden": dict(draft.golden),
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if abs(value) < float("inf") else None
-
-
-def _tags(record: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "form": record["form"],
-        "data_fingerprint": record["data_fingerprint"],
-        "at": record["at"],
-        "code": record["code"],
-        "seed": str(record["seed"]),
-        "config": json.dumps(record["config"], sort_keys=True),
-        "features": ",".join(record["feature_names"]),
-        "record_sha256": hashlib.sha256(_json(record).encode()).hexdigest(),
-    }
-
-
 def _log_batch(client: Any, run_id: str, record: Mapping[str, Any]) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
@@ -258,7 +158,7 @@ def _log_batch(client: Any, run_id: str, record: Mapping[str, Any]) -> None:
         run_id,
         metrics=[Metric(key, value, stamp, 0) for key, value in measured.items()],
         params=[Param(key, value[:_SHOWN]) for key, value in _flat(record["config"])],
-        tags=[RunTag(key, value) for key, value in _tags(record).items()],
+        tags=[RunTag(key, value) for key, value in tags(record).items()],
     )
 
 
@@ -323,13 +223,9 @@ def _folder(ws: Workspace, run_id: str) -> Path:
 def _is_whole(bundle: Path) -> bool:
     try:
         files = json.loads((bundle / BUNDLE).read_text())["files"]
-        return all(_digest(bundle / name) == digest for name, digest in files.items())
+        return all(digest(bundle / name) == expected for name, expected in files.items())
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -337,10 +233,6 @@ def _read(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as missing:
         raise RegistryError(f"{what}: {path.name} is gone from the registry; train again") from missing
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
 
 
 def _write(path: Path, content: bytes) -> None:

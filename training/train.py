@@ -19,7 +19,7 @@ from training.challengers import Task, Trained, churned, responses, taste
 from training.churn import OneSidedError
 from training.frames import HistoryTooShortError
 from training.recipes import RecipeError
-from training.registry import Version
+from training.records import Version, code_version
 from training.response import NothingDrawnError
 from training.settings import TrainingConfig
 
@@ -71,7 +71,7 @@ def train(
     at = min(at, history.ends_at(ws.tables))
     made: list[tuple[Version, str]] = []
     skipped: dict[str, str] = {}
-    code = registry.code_version()
+    code = code_version()
     for name in models:
         with tempfile.TemporaryDirectory(prefix=f"tessera-{name}-") as folder:
             try:

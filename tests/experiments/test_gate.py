@@ -22,7 +22,7 @@ from features.states import decode_taste
 from features.workspace import Workspace
 from training import registry, settings, vectors
 from training.metrics import Interval
-from training.registry import Draft, Lineage, RegistryError, Version
+from training.records import Draft, Lineage, RegistryError, Version
 from training.settings import GateConfig
 from training.train import train
 

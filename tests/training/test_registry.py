@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from features.workspace import Workspace
-from training import registry
-from training.registry import Draft, Lineage, RegistryError
+from training import records, registry
+from training.records import Draft, Lineage, RegistryError
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -161,13 +161,13 @@ def test_a_moved_workspace_still_reads_but_refuses_to_write_elsewhere(
 
 
 def test_code_has_a_version_with_and_without_git(tmp_path: Path) -> None:
-    assert registry.code_version(tmp_path) == metadata.version("tessera")
+    assert records.code_version(tmp_path) == metadata.version("tessera")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
     (tmp_path / "file").write_text("one")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     subprocess.run([*git, "add", "file"], check=True)
     subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    clean = registry.code_version(tmp_path)
+    clean = records.code_version(tmp_path)
     (tmp_path / "file").write_text("two")
     assert re.fullmatch("[0-9a-f]{12}", clean)
-    assert registry.code_version(tmp_path) == f"{clean}+"
+    assert records.code_version(tmp_path) == f"{clean}+"
