@@ -50,9 +50,9 @@ def compute(
             )
             values[positions] = _chunk(connection, tables, chunk, features, relations)
     found = pd.DataFrame(values, columns=[feature.name for feature in features])
-    head = pd.DataFrame({"member_id": pairs["member_id"].to_numpy(), "at": pairs["at"].to_numpy()})
-    head["at"] = pd.DatetimeIndex(pairs["at"])
-    return pd.concat([head, found], axis=1)
+    found.insert(0, "member_id", pairs["member_id"].to_numpy(dtype=object))
+    found.insert(1, "at", pd.DatetimeIndex(pairs["at"]))
+    return found
 
 
 def feature_sql(relation: Relation, features: Sequence[Feature]) -> str:
