@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -106,7 +106,7 @@ def revoke(path: Path, key_id: str) -> bool:
     return True
 
 
-def _entries(path: Path) -> list[dict[str, object]]:
+def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         found = orjson.loads(path.read_bytes())
         return [dict(entry) for entry in found["keys"]]
@@ -116,14 +116,14 @@ def _entries(path: Path) -> list[dict[str, object]]:
         raise KeysError(f"{path.name}: cannot be read ({error}); restore it or remove it and make new keys") from error
 
 
-def _holder(path: Path, entry: Mapping[str, object]) -> Holder:
+def _holder(path: Path, entry: Mapping[str, Any]) -> Holder:
     scopes = entry.get("scopes")
     if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES) or not isinstance(entry.get("sha256"), str):
         raise KeysError(f"{path.name}: key {entry.get('id')!r} has no hash or unknown scopes {scopes!r}; revoke it")
     return Holder(str(entry.get("id")), str(entry.get("name")), frozenset(scopes))
 
 
-def _write(path: Path, entries: list[dict[str, object]]) -> None:
+def _write(path: Path, entries: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:

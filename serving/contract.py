@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
 FamilyName = Literal["offer", "action", "benefit", "product"]
@@ -21,6 +21,14 @@ Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")]
 Text = Annotated[str, StringConstraints(max_length=200)]
 Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 2.0 is as whole as 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
 
 PATHS: dict[FamilyName, str] = {
     "offer": "/v1/offers",
@@ -48,7 +56,7 @@ class PlacementAsk(Strict):
     """A place to fill with up to `count` candidates."""
 
     id: Identifier
-    count: int = Field(default=1, ge=1, le=50)
+    count: Whole = Field(default=1, ge=1, le=50)
 
 
 def _joined(placements: list[PlacementAsk]) -> list[PlacementAsk]:

@@ -107,7 +107,7 @@ async def _measure_lag() -> None:
 
 
 def run(listening: socket.socket) -> None:
-    """Serve in this process, on the socket of `serving.address.listen`, until SIGINT or SIGTERM. The environment says the rest."""
+    """Serve in this process until SIGINT or SIGTERM; the socket is of `serving.address.listen`."""
     import uvicorn
 
     app: Any = Tessera.to_asgi()  # type: ignore[attr-defined]
