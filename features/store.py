@@ -113,6 +113,7 @@ def materialize(
     at: datetime,
     overlap_days: float = 2.0,
     member_ids: Sequence[str] | None = None,
+    fresh: Mapping[str, pd.DataFrame] | None = None,
 ) -> int:
     """Bring the online states up to `at`: of all members the first time, later of those of whom something became known.
 
@@ -123,6 +124,8 @@ def materialize(
         overlap_days: Facts that became known up to this long before the last run count as news again, so that what
             arrived while it ran is not lost.
         member_ids: Only these members; the run then does not count as a full one.
+        fresh: Typed rows known by `at` that are not in the tables, such as events accepted since the last ingest. Without
+            them a run would put the tables' older view in place of what `features.freshness` pushed before `at`.
 
     Returns:
         How many states were written.
@@ -132,8 +135,8 @@ def materialize(
     last = view.most_recent_end_time
     wanted = member_ids
     if wanted is None and last is not None and _readable(ws):
-        wanted = _with_news(ws.tables, min(last, at) - timedelta(days=overlap_days))
-    written = push(ws, state_blobs(ws.tables, at, programme, wanted))
+        wanted = _with_news(ws.tables, fresh, min(last, at) - timedelta(days=overlap_days))
+    written = push(ws, state_blobs(ws.tables, at, programme, wanted, fresh))
     if member_ids is None:
         start = last if last is not None and last < at else at - timedelta(days=1)
         store.registry.apply_materialization(view, store.project, start, at)
@@ -215,9 +218,9 @@ def _readable(ws: Workspace) -> bool:
         return False
 
 
-def _with_news(tables: Path, since: datetime) -> list[str]:
+def _with_news(tables: Path, fresh: Mapping[str, pd.DataFrame] | None, since: datetime) -> list[str]:
     """Members of whom anything became known after `since`."""
-    return facts.members(tables, known_after=f"known_at > make_timestamptz({microseconds(since)})")
+    return facts.members(tables, fresh, known_after=f"known_at > make_timestamptz({microseconds(since)})")
 
 
 def _frames(rows: Iterable[Row], field: str) -> Iterator[pd.DataFrame]:

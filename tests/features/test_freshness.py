@@ -125,3 +125,14 @@ def test_other_members_keep_their_rows(ws: Workspace) -> None:
     before = Rows(ws.online).read("member_state", "m0002")
     refresh(ws, PROGRAMME, T0 + timedelta(minutes=1), purchase(occurred_at=T0), ["m0001"])
     assert Rows(ws.online).read("member_state", "m0002") == before
+
+
+def test_a_later_run_over_everybody_keeps_what_events_had_brought(ws: Workspace) -> None:
+    at = T0 + timedelta(minutes=5)
+    rows = purchase(occurred_at=at)
+    refresh(ws, PROGRAMME, at, rows, ["m0001"])
+    store.materialize(ws, PROGRAMME, at + timedelta(hours=1), fresh=rows)
+    row = Rows(ws.online).read("member_state", "m0001")
+    assert row is not None
+    assert row[1] == (at + timedelta(hours=1)).timestamp()
+    assert served(ws, "m0001", at + timedelta(hours=1))["recency_days"] == pytest.approx(1 / 24)
