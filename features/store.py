@@ -124,8 +124,8 @@ def materialize(
         overlap_days: Facts that became known up to this long before the last run count as news again, so that what
             arrived while it ran is not lost.
         member_ids: Only these members; the run then does not count as a full one.
-        fresh: Typed rows known by `at` that are not in the tables, such as events accepted since the last ingest. Without
-            them a run would put the tables' older view in place of what `features.freshness` pushed before `at`.
+        fresh: Typed rows known by `at` that are not in the tables, such as events accepted since the last ingest.
+            Without them a run would put the tables' older view in place of what `features.freshness` pushed before.
 
     Returns:
         How many states were written.
