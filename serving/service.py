@@ -50,9 +50,11 @@ class Front:
 
 
 def workspace() -> Workspace:
-    """Where everything lies, as the environment says."""
-    configs = os.environ.get("TESSERA_CONFIGS")
-    return Workspace(Path(os.environ.get("TESSERA_HOME", "var")), Path(configs) if configs else None)
+    """Where everything lies, as the environment says; `configs` right here where the home has no configuration."""
+    home = Path(os.environ.get("TESSERA_HOME", "var"))
+    named = os.environ.get("TESSERA_CONFIGS")
+    configs = Path(named) if named else None if (home / "configs").is_dir() else Path("configs").resolve()
+    return Workspace(home, configs)
 
 
 @bentoml.service(

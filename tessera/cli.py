@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -286,6 +287,8 @@ def main() -> None:
     """Run the command line; an error that names its way out is printed plainly, without a traceback."""
     from tessera.setup import RefusedError, explain
 
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of the libraries are for us, not for the person at the terminal
     try:
         app()
     except RefusedError as error:

@@ -11,6 +11,7 @@ import time
 
 from features.workspace import Workspace
 from serving import access
+from serving.address import listen
 from tessera.setup import RefusedError
 
 RESTART_S = 1.0
@@ -35,7 +36,7 @@ def serve(ws: Workspace, host: str, port: int, *, needs_key: bool) -> int:
     os.environ["TESSERA_OPEN"] = "0" if needs_key else "1"
     from serving import service
 
-    listening = service.listen(host, port)
+    listening = listen(host, port)
     ending = threading.Event()
     keeper = threading.Thread(target=_keep_fresh, args=(ws, ending), daemon=True)
     keeper.start()

@@ -92,9 +92,10 @@ def from_journal(ws: Workspace) -> int:
     """
     from serving import export
 
-    since = history.watermark(ws.tables) or 0
-    tables, watermark = export.since(ws.journal, since)
+    programme = catalog.load(ws.catalog).programme
+    tables, watermark = export.since(ws.journal, history.watermark(ws.tables) or 0, programme.points)
     history.merge(ws.tables, tables, watermark=watermark)
+    points.refresh(ws.tables, programme)
     return sum(map(len, tables.values()))
 
 

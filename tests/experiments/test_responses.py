@@ -5,11 +5,11 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
-from readings import baskets_within, effects
 
 from experiments.simulate import Truth, respond, true_effect, truth
 from experiments.worlds import WORLDS
 from features.tables import TABLES
+from tests.experiments.readings import baskets_within, effects
 
 TYPES = ("do_nothing", "discount_percent", "points_fixed", "courtesy_call", "event_invitation", "unheard_of")
 ROUNDS = 5

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from readings import baskets_within, effects
 from scipy.stats import chisquare
 
 from experiments import simulate as module
@@ -20,6 +19,7 @@ from experiments.simulate import planted, simulate, simulate_chunks, simulate_to
 from experiments.worlds import ARMS, EFFECT_TYPES, WORLDS
 from features.border import check
 from features.tables import TABLES
+from tests.experiments.readings import baskets_within, effects
 
 END = datetime(2026, 1, 1, tzinfo=UTC)
 

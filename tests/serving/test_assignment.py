@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deciding import AT, CATALOG, CONFIGS, DAY, POLICY, varied
 from growthbook.core import chooseVariation, gbhash, getBucketRanges
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import assignment
 from serving.assignment import Experiment, ExperimentError, Experiments, Variant
+from tests.serving.deciding import AT, CATALOG, CONFIGS, DAY, POLICY, varied
 
 EXAMPLE = (CONFIGS / "experiments" / "2026-points-or-money.yaml").read_text(encoding="utf-8")
 MEMBERS = [f"M{index:08d}" for index in range(20_000)]

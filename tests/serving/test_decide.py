@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 import pytest
-from deciding import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.entities import Candidate, Catalog, Conditions, Economics
+from serving import assignment
+from serving.assignment import NONE, Experiment, Experiments, Variant
+from serving.decide import decide, period_key
+from serving.policy import Policy, nothing_is_drawn
+from serving.snapshot import Ask, Contact, Decision, Learned, Placement, ResponseEstimate, Snapshot
+from tests.serving.deciding import (
     AT,
     CATALOG,
     CERTAIN,
@@ -25,15 +34,6 @@ from deciding import (
     stranger,
     varied,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from features.entities import Candidate, Catalog, Conditions, Economics
-from serving import assignment
-from serving.assignment import NONE, Experiment, Experiments, Variant
-from serving.decide import decide, period_key
-from serving.policy import Policy, nothing_is_drawn
-from serving.snapshot import Ask, Contact, Decision, Learned, Placement, ResponseEstimate, Snapshot
 
 FAMILIES = ("offer", "action", "benefit")
 

@@ -6,7 +6,6 @@ from math import nan
 from typing import Any
 
 import pytest
-from deciding import AT, CATALOG, CONSENTS, DAY, EVERYBODY, KNOWN, ask, member, stranger
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from features.entities import Candidate, Conditions, Limits
 from serving import eligibility
 from serving.portrait import history, portrait
 from serving.snapshot import Ask, Contact, Snapshot, Suppressed
+from tests.serving.deciding import AT, CATALOG, CONSENTS, DAY, EVERYBODY, KNOWN, ask, member, stranger
 
 
 def judge(

@@ -3,13 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from deciding import CATALOG, CONSENTS, EVERYBODY, KNOWN, POLICY, ask, member, stranger
 
 from features.entities import Candidate, Conditions
 from serving import decide, explain
 from serving.assignment import NONE
 from serving.portrait import portrait
 from serving.snapshot import Reason, Snapshot, Suppressed
+from tests.serving.deciding import CATALOG, CONSENTS, EVERYBODY, KNOWN, POLICY, ask, member, stranger
 
 ALL = (*CATALOG.offers, *CATALOG.actions, *CATALOG.benefits)
 

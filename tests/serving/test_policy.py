@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import pytest
-from deciding import AT, CONFIGS, DAY, POLICY, varied
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import policy
 from serving.policy import Exploration, PolicyError
+from tests.serving.deciding import AT, CONFIGS, DAY, POLICY, varied
 
 
 def wrong(**over: object) -> list[str]:

@@ -4,7 +4,6 @@ from decimal import Decimal
 from math import nan
 
 import pytest
-from deciding import CATALOG, FEATURES, KNOWN, POLICY, ask, member, stranger, varied
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from serving import value
 from serving.policy import Policy
 from serving.portrait import portrait
 from serving.snapshot import Learned, ResponseEstimate, Snapshot, Value
+from tests.serving.deciding import CATALOG, FEATURES, KNOWN, POLICY, ask, member, stranger, varied
 
 
 def worth(

@@ -9,10 +9,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (
-    "demo ingest features frame train promote serve decide preview pause nightly check replay keys clock bench".split()
-)
-HEAVY = "feast mlflow lightgbm implicit lightfm optuna matplotlib pandas bentoml sklearn duckdb".split()
+COMMANDS = [
+    "demo",
+    "ingest",
+    "features",
+    "frame",
+    "train",
+    "promote",
+    "serve",
+    "decide",
+    "preview",
+    "pause",
+    "nightly",
+    "check",
+    "replay",
+    "keys",
+    "clock",
+    "bench",
+]
+HEAVY = [
+    "feast",
+    "mlflow",
+    "lightgbm",
+    "implicit",
+    "lightfm",
+    "optuna",
+    "matplotlib",
+    "pandas",
+    "bentoml",
+    "sklearn",
+    "duckdb",
+]
 
 
 def tessera(*arguments: str) -> subprocess.CompletedProcess[str]:
