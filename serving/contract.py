@@ -28,7 +28,10 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+_Count = Annotated[int, Field(ge=1, le=50)]
+_Rank = Annotated[int, Field(ge=1, le=1000)]
+Count = Annotated[_Count, BeforeValidator(_whole, json_schema_input_type=_Count)]
+Rank = Annotated[_Rank, BeforeValidator(_whole, json_schema_input_type=_Rank)]
 
 PATHS: dict[FamilyName, str] = {
     "offer": "/v1/offers",
@@ -56,7 +59,7 @@ class PlacementAsk(Strict):
     """A place to fill with up to `count` candidates."""
 
     id: Identifier
-    count: Whole = Field(default=1, ge=1, le=50)
+    count: Count = 1
 
 
 def _joined(placements: list[PlacementAsk]) -> list[PlacementAsk]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 import orjson
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-from serving.contract import EITHER, Answer, Identifier, Key, Number, Strict, Text, Whole
+from serving.contract import EITHER, Answer, Identifier, Key, Number, Rank, Strict, Text
 from serving.journal_rows import EventRow
 
 EventType = Literal[
@@ -60,7 +60,7 @@ class Event(Strict):
     anonymous_id: Identifier | None = None
     decision_id: Identifier | None = None
     placement: Identifier | None = None
-    rank: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    rank: Rank | None = None
     id: Identifier | None = Field(default=None, description="The candidate the event is about.")
     basket_id: Identifier | None = None
     product_id: Identifier | None = None

@@ -1,0 +1,81 @@
+"""An accepted event shows in the member's online features within two seconds, through the same definitions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from features import catalog, store
+from features.behavior import historical
+from features.history import merge
+from features.workspace import Workspace
+from serving import export
+from tests.serving.running import ROOT, Running, eventually, served
+
+START = "import sys; from pathlib import Path; from serving.updater import run; run(Path(sys.argv[1]))"
+
+
+@pytest.fixture
+def updated(ws: Workspace) -> Iterator[Running]:
+    """A service with its updater beside it."""
+    store.apply(ws, catalog.load(ws.catalog).programme)
+    with served(ws.root) as running:
+        updater = subprocess.Popen([sys.executable, "-c", START, str(ws.root)], cwd=ROOT, env=dict(os.environ))
+        yield running
+        updater.send_signal(signal.SIGTERM)
+        assert updater.wait(10) == 0
+
+
+def spent(running: Running, member: str) -> float:
+    with running.http() as http:
+        answer = http.post("/v1/offers", json={"member_id": member}).json()
+        explained = http.get(f"/v1/decisions/{answer['decision_id']}/explain").json()
+    total: float = explained["inputs"]["features"]["lifetime_spend"]
+    return total
+
+
+def balance(running: Running, member: str) -> float:
+    with running.http() as http:
+        total: float = http.get(f"/v1/members/{member}").json()["points"]["balance"]
+    return total
+
+
+def test_an_accepted_event_shows_within_two_seconds_and_equals_the_nightly_truth(
+    updated: Running, ws: Workspace
+) -> None:
+    programme = catalog.load(ws.catalog).programme
+    with updated.http() as http:
+
+        def points(name: str, value: float, member: str = "M0000001") -> None:
+            event = {"event_id": name, "type": "points_earn", "member_id": member, "value": value}
+            assert http.post("/v1/events", json={"events": [event]}).json()["accepted"] == 1
+
+        before = balance(updated, "M0000001")
+        points("warm", 1)
+        eventually(lambda: balance(updated, "M0000001") == before + 1, seconds=30)
+        points("quick", 100)
+        assert eventually(lambda: balance(updated, "M0000001") == before + 101, seconds=2.0) < 2.0
+        points("other", 7, "M0000002")
+        line = {"event_id": "buy", "type": "purchase", "member_id": "M0000003", "product_id": "P00001"}
+        late = {"occurred_at": "2026-02-20T09:00:00Z", "quantity": 2, "unit_price": 10.0}
+        assert http.post("/v1/events", json={"events": [line | late]}).json()["accepted"] == 1
+
+        def bought() -> bool:
+            found = http.post("/v1/offers", json={"member_id": "M0000003", "dry_run": True}).json()
+            return bool(found["meta"]["feature_age_s"] < 30)
+
+        eventually(bought, seconds=3.0)
+    online = spent(updated, "M0000003")
+    rows, position = export.since(ws.journal, 0, programme.points)
+    merge(ws.tables, rows, watermark=position)
+    now = datetime(2026, 3, 1, 1, tzinfo=UTC)
+    pairs = pd.DataFrame({"member_id": ["M0000003"], "at": pd.to_datetime([now], utc=True).as_unit("us")})
+    truth = historical(ws.tables, pairs, programme)["lifetime_spend"].iloc[0]
+    assert online == pytest.approx(truth)
