@@ -39,8 +39,10 @@ def run(home: Path, configs: Path | None = None) -> None:
 
 def update(ws: Workspace, stop: threading.Event, clock: Callable[[], float], every: float = EVERY_S) -> None:
     """Update until `stop` is set; `clock` is real time in epoch seconds."""
+    from features.feast_objects import feast
     from features.freshness import refresh
 
+    feast()  # importing it takes more than a second, which the first event must not wait for
     parent = os.getppid()
     journal = Journal(ws.journal)
     position = history.watermark(ws.tables) or 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from features import catalog, history, store
+from features.entities import Programme
 from features.workspace import Workspace
 from tessera import clock
 from tessera.progress import Steps
@@ -33,9 +34,16 @@ def features(ws: Workspace) -> int:
     with steps.step("register entities, views and services"):
         store.apply(ws, programme)
     with steps.step("online states"):
-        written = store.materialize(ws, programme, clock.now(ws))
+        written = store.materialize(ws, programme, clock.now(ws), fresh=_not_yet_ingested(ws, programme))
     steps.note(f"{written:,} member states written")
     return written
+
+
+def _not_yet_ingested(ws: Workspace, programme: Programme) -> dict[str, pd.DataFrame]:
+    """Typed rows of what the service accepted since the last ingest; online states must not lose them."""
+    from serving import export
+
+    return export.since(ws.journal, history.watermark(ws.tables) or 0, programme.points)[0]
 
 
 def frame(ws: Workspace, service: str, at: datetime, out: Path | None) -> None:

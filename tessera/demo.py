@@ -66,18 +66,16 @@ def run(ws: Workspace, of: Demo) -> int:
     given = load.History(of.source, of.path, of.mapping, of.members, of.products, of.world, of.seed)
     ws = load.run(ws, given, append=False)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as aside:
-        taste = aside.submit(_train, ws, "taste")
+        taste = aside.submit(_fit, ws, "taste")
         build.features(ws)
         with _served(ws, of.port) as url:
-            rest = aside.submit(_train, ws, "churn", "response")
-            taste.result()
-            build.promote(ws, ["taste"], None, rollback=False)
+            rest = aside.submit(_fit, ws, "churn", "response")
             who = _somebody(ws)
+            taste.result()
             _wait_for(url, {"taste"})
             faults = _show(url, "/v1/offers", {"member_id": who, "channel": "app"}, complete=False)
             print(f"\nFirst decision after {steps.seconds:.1f} s. The other models follow.", flush=True)
             rest.result()
-            build.promote(ws, None, None, rollback=False)
             _wait_for(url, set(registered(ws)))
             faults += _show_all(url, who)
             print(f"\nAll of it after {steps.seconds:.1f} s.", flush=True)
@@ -114,9 +112,10 @@ def _free(port: int) -> None:
             raise RefusedError(f"port {port}: {error.strerror}; choose another with --port") from error
 
 
-def _train(ws: Workspace, *models: str) -> None:
-    """In a process of its own, so that both cores work."""
+def _fit(ws: Workspace, *models: str) -> None:
+    """Train and promote in a process of its own, so that both cores work."""
     build.train(ws, models)
+    build.promote(ws, None, None, rollback=False)
 
 
 @contextlib.contextmanager
