@@ -250,19 +250,19 @@ def test_adding_a_candidate_that_nobody_may_have_changes_nothing_but_its_own_dro
 
 
 def test_the_do_nothing_floor_leaves_a_member_alone_for_the_whole_reward_window_and_only_then() -> None:
-    start = AT // (28 * DAY) * 28 * DAY
+    start = AT // (14 * DAY) * 14 * DAY
     policy = varied(holdout={"share": 0.0}, families={"offer": {"do_nothing_floor": 0.3, "explore": False}})
     fallen = [f"m{i}" for i in range(60) if nothing_is_drawn(f"m{i}", "offer", start, policy)]
     assert 8 <= len(fallen) <= 30
-    for name, day in combinations(fallen, (0, 5, 27)):
+    for name, day in combinations(fallen, (0, 5, 13)):
         found = run(replace(member(name), at=start + day * DAY), ask(count=3), policy=policy)
         assert ids(found) == ["do_nothing"]
         assert found.mode == "explore"
         assert found.results[0].probability == pytest.approx(0.3)
         assert found.results[0].reasons[0].code == "NOTHING_FLOOR"
-    others = [name for name in fallen if not nothing_is_drawn(name, "offer", start + 28 * DAY, policy)]
+    others = [name for name in fallen if not nothing_is_drawn(name, "offer", start + 14 * DAY, policy)]
     assert others
-    assert all(ids(run(replace(member(name), at=start + 28 * DAY), policy=policy)) != ["do_nothing"] for name in others)
+    assert all(ids(run(replace(member(name), at=start + 14 * DAY), policy=policy)) != ["do_nothing"] for name in others)
 
 
 def held() -> str:

@@ -108,16 +108,16 @@ def test_periods_and_reward_windows_change_at_midnight_utc() -> None:
     assert policy.period(midnight, "offer", POLICY) == policy.period(midnight + DAY - 1, "offer", POLICY) == 20_000
     assert policy.period(midnight - 1, "offer", POLICY) == 19_999
     assert policy.period(midnight, "product", POLICY) is None
-    assert policy.window(28 * DAY, "offer", POLICY) == 1
-    assert policy.window(28 * DAY - 1, "offer", POLICY) == 0
+    assert policy.window(14 * DAY, "offer", POLICY) == 1
+    assert policy.window(14 * DAY - 1, "offer", POLICY) == 0
 
 
 def test_the_do_nothing_floor_is_drawn_once_per_reward_window_and_apart_for_each_family() -> None:
-    start = policy.window(AT, "offer", POLICY) * 28 * DAY
+    start = policy.window(AT, "offer", POLICY) * 14 * DAY
     names = [f"m{index}" for index in range(2_000)]
     first = {one for one in names if policy.nothing_is_drawn(one, "offer", start, POLICY)}
-    assert {one for one in names if policy.nothing_is_drawn(one, "offer", start + 28 * DAY - 1, POLICY)} == first
-    following = {one for one in names if policy.nothing_is_drawn(one, "offer", start + 28 * DAY, POLICY)}
+    assert {one for one in names if policy.nothing_is_drawn(one, "offer", start + 14 * DAY - 1, POLICY)} == first
+    following = {one for one in names if policy.nothing_is_drawn(one, "offer", start + 14 * DAY, POLICY)}
     other = {one for one in names if policy.nothing_is_drawn(one, "action", start, POLICY)}
     assert 60 <= len(first) <= 140
     assert len(first & following) < len(first) / 2
