@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from datetime import datetime
@@ -288,7 +289,9 @@ def main() -> None:
     from tessera.setup import RefusedError, explain
 
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # those of the libraries are for us, not for the person at the terminal
+        # What libraries warn of is for us, not for the person at the terminal; processes started here inherit that.
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         app()
     except RefusedError as error:

@@ -27,6 +27,7 @@ from tessera.setup import RefusedError
 
 MARK = "made-by-demo"
 WAIT_S = 60.0
+WIDTH = 150
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/v1/next-best-action", {"channel": "app"}),
     ("/v1/offers", {"channel": "app", "placements": [{"id": "home_hero", "count": 1}, {"id": "wallet", "count": 2}]}),
@@ -230,7 +231,7 @@ def _pretty(value: Any) -> str:
 
 def _laid_out(value: Any, depth: int) -> str:
     flat = json.dumps(value, ensure_ascii=False)
-    if len(flat) + 2 * depth <= 116 or not isinstance(value, (dict, list)) or not value:
+    if len(flat) + 2 * depth <= WIDTH or not isinstance(value, (dict, list)) or not value:
         return flat
     pad, end = "  " * (depth + 1), "  " * depth
     if isinstance(value, list):
