@@ -123,7 +123,7 @@ def test_the_first_decision_of_a_period_is_given_again_and_counts_once(service: 
     assert [answer["request_id"] for answer in answers] == ["p0", "p1", "p2"]
     journal = Journal(service.home / "journal.db")
     given = [one for one in answers[0]["results"] if one["id"] != "do_nothing"]
-    assert len(journal.contacts(member, 0)) == len(given)
+    assert len(journal.memory(member, 0).contacts) == len(given)
     journal.close()
 
 
@@ -351,7 +351,8 @@ def test_a_port_in_use_is_said_with_a_way_out() -> None:
 def test_an_empty_home_is_alive_but_not_ready_and_says_why(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", START]
-    process = subprocess.Popen([*command, str(port)], cwd=ROOT, env={**os.environ, "TESSERA_HOME": str(tmp_path)})
+    empty = {"TESSERA_HOME": str(tmp_path), "TESSERA_CONFIGS": str(tmp_path / "configs")}
+    process = subprocess.Popen([*command, str(port)], cwd=ROOT, env={**os.environ, **empty})
     try:
         found = None
         for _ in range(300):
