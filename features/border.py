@@ -56,7 +56,9 @@ class BorderError(ValueError):
     """A file that cannot be used at all; the text names the file, the rule and the way out."""
 
 
-def check(frame: pd.DataFrame, table: Table, *, file: str, timezone: str = "UTC") -> tuple[pd.DataFrame, pd.DataFrame]:
+def check(
+    frame: pd.DataFrame, table: Table, *, file: str, timezone: str = "UTC", had: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Turn a frame as read from a file into rows of a typed table.
 
     Args:
@@ -65,6 +67,7 @@ def check(frame: pd.DataFrame, table: Table, *, file: str, timezone: str = "UTC"
         table: What the columns must be.
         file: The name to give in errors and in the rejected rows.
         timezone: The zone of times that come without an offset.
+        had: The columns of the file itself, to give in errors, where they have been renamed and added to since.
 
     Returns:
         The accepted rows, in order, with exactly the table's columns and types; and the rejected ones with the columns
@@ -73,7 +76,7 @@ def check(frame: pd.DataFrame, table: Table, *, file: str, timezone: str = "UTC"
     Raises:
         BorderError: A required column is missing.
     """
-    _require(frame, table, file)
+    _require(frame, table, file, had)
     rows = _positions(frame)
     typed: dict[str, pd.Series[Any]] = {}
     faults: list[pd.DataFrame] = []
@@ -140,14 +143,15 @@ def require_columns(given: Sequence[str], wanted: Sequence[str], file: str, way_
         raise BorderError(f"{file}: column {', '.join(missing)} is missing; the file has {there}. {way_out}")
 
 
-def _require(frame: pd.DataFrame, table: Table, file: str) -> None:
+def _require(frame: pd.DataFrame, table: Table, file: str, had: Sequence[str] = ()) -> None:
     wanted = [c.name for c in table.columns if c.required]
-    require_columns(
-        list(frame.columns),
-        wanted,
-        file,
-        f"Table {table.name} needs {', '.join(wanted)}: rename the columns, or name yours in a map.yaml.",
-    )
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        there = ", ".join(map(str, had or frame.columns)) or "none"
+        raise BorderError(
+            f"{file}: column {', '.join(missing)} is missing; the file has {there}. "
+            f"Table {table.name} needs {', '.join(wanted)}: rename the columns, or name yours in a map.yaml."
+        )
 
 
 def _positions(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -152,9 +152,9 @@ def set_aside(quarantine: Path, source: str, rejected: pd.DataFrame) -> Path | N
         return None
     text = rejected.to_csv(index=False).encode()
     quarantine.mkdir(parents=True, exist_ok=True)
-    path = quarantine / f"{source}-{hashlib.sha256(text).hexdigest()[:12]}.parquet"
+    path = quarantine / f"{source}-{hashlib.sha256(text).hexdigest()[:12]}.csv"
     with replacing(path) as tmp:
-        rejected.to_parquet(tmp, index=False)
+        tmp.write_bytes(text)
     return path
 
 

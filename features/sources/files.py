@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ class TextFormat:
     """How a text file is written."""
 
     separator: str = ","
-    decimal: str = "."
     encodings: tuple[str, ...] = ("utf-8-sig",)
     """Tried in order; the first that fits is taken."""
     header: Sequence[str] | None = None
@@ -108,20 +106,24 @@ def _read_text(path: Path, form: TextFormat) -> pd.DataFrame:
             return _read_encoded(path, form, encoding)
         except UnicodeDecodeError:
             continue
+        except LookupError as error:
+            raise BorderError(
+                f"{path.name}: {encoding!r} is no encoding; write one such as utf-8, cp1252 or latin-1 in map.yaml."
+            ) from error
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise BorderError(
                 f"{path.name}: not readable as text with the separator {form.separator!r} ({_short(error)}); "
                 "check the file, or name its separator in a map.yaml."
             ) from error
     raise BorderError(
-        f"{path.name}: not encoded in {' or '.join(form.encodings)}; save the file in UTF-8, "
-        "or name its encoding in a map.yaml."
+        f"{path.name}: not encoded in {' or '.join(map(_named, form.encodings))}; save the file in UTF-8, "
+        "or name its encoding in a map.yaml (`encoding: cp1252` for most Windows exports)."
     )
 
 
 def _read_encoded(path: Path, form: TextFormat, encoding: str) -> pd.DataFrame:
     header = None if form.header is None else list(form.header)
-    frame = pd.read_csv(
+    return pd.read_csv(
         path,
         sep=form.separator,
         encoding=encoding,
@@ -132,14 +134,10 @@ def _read_encoded(path: Path, form: TextFormat, encoding: str) -> pd.DataFrame:
         header=0 if header is None else None,
         compression="zip" if zipfile.is_zipfile(path) else None,
     )
-    if form.decimal == ".":
-        return frame
-    return pd.DataFrame({name: _with_point(values, form.decimal) for name, values in frame.items()})
 
 
-def _with_point(values: pd.Series[str], decimal: str) -> pd.Series[str]:
-    numeric = values.str.fullmatch(rf"[+-]?\d+{re.escape(decimal)}\d+").fillna(value=False).astype(bool)
-    return values.mask(numeric, values.str.replace(decimal, ".", regex=False))
+def _named(encoding: str) -> str:
+    return "UTF-8" if encoding == "utf-8-sig" else encoding
 
 
 def _short(error: Exception) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -11,8 +11,10 @@ from features import border
 from features.border import BorderError
 from features.entities import Programme
 from features.sources import files
+from features.sources.filling import RULES, SINCE, fill
 from features.sources.folder_map import FolderMap, TableMap, read_map
-from features.sources.loaded import Loaded, all_rejected, content_ids, members_seen, products_seen, rule_counts
+from features.sources.loaded import Loaded, all_rejected, members_seen, products_seen, rule_counts
+from features.sources.own_writing import in_our_words
 from features.tables import TABLES, Table
 
 DESCRIPTION = (
@@ -20,17 +22,7 @@ DESCRIPTION = (
     "for your own file and column names give --map map.yaml"
 )
 
-RULES = {
-    "KNOWN_AT_ASSUMED": "no known_at: taken as known when it happened",
-    "ID_DERIVED": "no id of its own: made from the content of the row, so rows alike in all columns are one",
-    "AMOUNT_COMPUTED": "no amount: quantity · unit_price - discount",
-    "MARGIN_ASSUMED": "no unit_margin: the programme's default share of the price",
-}
-"""What is filled in where a file does not say it; counted in rows."""
-
 _KINDS = ("parquet", "csv", "csv.zip")
-_SINCE = pd.Timestamp("2000-01-01", tz="UTC")
-_IDS = ("purchase_id", "entry_id", "engagement_id", "event_id", "outcome_id")
 _PLAIN = TableMap(file="")
 
 
@@ -47,20 +39,22 @@ def load(path: Path, programme: Programme, mapping: Path | None = None) -> Loade
         BorderError: The folder, a file or the map cannot be used, or there is nothing in it.
     """
     if not path.is_dir():
-        raise BorderError(f"{path}: no such folder; give the folder that holds your tables.")
+        what = "is a file, not a folder" if path.exists() else "no such folder"
+        raise BorderError(f"{path}: {what}; give the folder that holds your tables.")
     mapping = mapping or files.look_for(path, ("map.yaml",))
     names = read_map(mapping) if mapping else FolderMap()
     zone = names.timezone or programme.timezone
-    counts = dict.fromkeys(RULES, 0)
+    counts = Counter(dict.fromkeys(RULES, 0))
     parts = {
         name: _read_table(table, file, names.tables.get(name, _PLAIN), zone, programme, counts)
         for name, table in TABLES.items()
         if (file := _file_of(path, name, names)) is not None
     }
     if not parts:
+        there = ", ".join(sorted(one.name for one in path.iterdir())[:12]) or "nothing"
         raise BorderError(
             f"{path.name}: the history is empty: none of {', '.join(f'{name}.csv' for name in TABLES)} (or .parquet) "
-            "is in it. Name your files so, or give --map map.yaml."
+            f"is in it, but {there}. Name your files so, or give --map map.yaml (docs/histories.md has an example)."
         )
     tables = {name: accepted for name, (accepted, _) in parts.items()}
     rejected = all_rejected([rejected for _, rejected in parts.values()])
@@ -68,7 +62,7 @@ def load(path: Path, programme: Programme, mapping: Path | None = None) -> Loade
     return Loaded(
         tables=tables,
         rejected=rejected,
-        counts=counts | rule_counts(rejected),
+        counts=dict(counts) | rule_counts(rejected),
         rules={**border.RULES, **RULES},
         notes=(*notes, *_unknown(tables), f"Times without an offset are taken as local time in {zone}."),
     )
@@ -81,73 +75,36 @@ def _file_of(folder: Path, name: str, names: FolderMap) -> Path | None:
 
 
 def _read_table(
-    table: Table, file: Path, mapped: TableMap, zone: str, programme: Programme, counts: dict[str, int]
+    table: Table, file: Path, mapped: TableMap, zone: str, programme: Programme, counts: Counter[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    form = files.TextFormat(separator=mapped.separator, decimal=mapped.decimal, encodings=(mapped.encoding,))
-    raw = files.read(file, form)
-    frame = _renamed(raw, mapped, file.name)
-    for column in table.columns:
-        if column.kind == "time" and column.name in frame and mapped.time_format:
-            frame[column.name] = _in_format(frame[column.name], mapped.time_format)
-    frame = _filled(frame, table, programme, counts)
-    return border.check(frame, table, file=file.name, timezone=zone)
+    raw = files.read(file, files.TextFormat(separator=mapped.separator, encodings=(mapped.encoding,)))
+    frame = in_our_words(raw, table, mapped, file.name)
+    written = set(frame.columns)
+    frame, filled = fill(frame, table, programme, each_row=mapped.equal_rows == "each")
+    accepted, rejected = border.check(frame, table, file=file.name, timezone=zone, had=list(map(str, raw.columns)))
+    rejected = _of_the_file(rejected, written)
+    if accepted.empty:
+        raise BorderError(_none_left(rejected, len(frame)))
+    counts.update(filled)
+    return accepted, rejected
 
 
-def _renamed(raw: pd.DataFrame, mapped: TableMap, file: str) -> pd.DataFrame:
-    theirs = list(mapped.columns.values())
-    border.require_columns(list(map(str, raw.columns)), theirs, file, "Correct the name in map.yaml.")
-    taken = raw[[name for name in raw.columns if name not in theirs and name not in mapped.columns]]
-    given = {ours: raw[name] for ours, name in mapped.columns.items()}
-    return taken.assign(**given, **mapped.constants)
+def _of_the_file(rejected: pd.DataFrame, given: set[str]) -> pd.DataFrame:
+    """The faults, without those of columns that were only computed from a faulty one of the same row."""
+    own = rejected["column"].isin(given)
+    return rejected[own | ~rejected["row"].isin(rejected.loc[own, "row"])].reset_index(drop=True)
 
 
-def _in_format(values: pd.Series[Any], form: str) -> pd.Series[Any]:
-    """Times in the given form; what does not fit stays as it is, for the border to name it."""
-    read = pd.to_datetime(values, format=form, errors="coerce")
-    if (read.notna() | values.isna()).all():
-        return read
-    return read.astype("object").where(read.notna(), "(" + values.astype(str) + f") is not {form}")
-
-
-def _filled(frame: pd.DataFrame, table: Table, programme: Programme, counts: dict[str, int]) -> pd.DataFrame:
-    """What follows from what is there, or is assumed where nothing is said; each is counted."""
-    content = sorted(map(str, frame.columns))
-    if "known_at" not in frame and "occurred_at" in frame:
-        frame = frame.assign(known_at=frame["occurred_at"])
-        counts["KNOWN_AT_ASSUMED"] += len(frame)
-    if table.name == "products":
-        frame = _with_margin(frame, programme, counts)
-    if table.name == "purchases":
-        frame = _with_amount(frame, counts)
-    key = table.key[0]
-    if key in _IDS and key not in frame and "member_id" in frame:
-        frame = frame.assign(**{key: content_ids(frame, ["member_id"], content)})
-        counts["ID_DERIVED"] += len(frame)
-    return frame
-
-
-def _with_margin(frame: pd.DataFrame, programme: Programme, counts: dict[str, int]) -> pd.DataFrame:
-    if "unit_price" not in frame:
-        return frame
-    given = frame["unit_margin"] if "unit_margin" in frame else pd.Series(index=frame.index, dtype="object")
-    missing = given.isna()
-    price = pd.to_numeric(frame["unit_price"], errors="coerce")
-    assumed = (price * programme.default_margin_rate).round(6)
-    basis = frame["margin_basis"] if "margin_basis" in frame else pd.Series("given", index=frame.index)
-    counts["MARGIN_ASSUMED"] += int(missing.sum())
-    return frame.assign(
-        unit_margin=given.astype("object").where(~missing, assumed), margin_basis=basis.where(~missing, "assumed")
+def _none_left(rejected: pd.DataFrame, rows: int) -> str:
+    """What to say of a file of which no row can be used: its commonest fault, with an example."""
+    (column, rule), _ = Counter(zip(rejected["column"], rejected["rule"], strict=True)).most_common(1)[0]
+    example = rejected[(rejected["column"] == column) & (rejected["rule"] == rule)].iloc[0]
+    value = "empty" if example["value"] is None else repr(example["value"])
+    return (
+        f"{example['file']}: none of its {rows:,} rows can be used: in row {example['row']} {column} is {value}; "
+        f"{border.RULES[rule]} ({rule}). Correct the file, or say in map.yaml how it is written "
+        "(columns, values, constants, decimal, time_format)."
     )
-
-
-def _with_amount(frame: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
-    if "discount" not in frame:
-        frame = frame.assign(discount=0.0)
-    if "amount" in frame or not {"quantity", "unit_price"} <= set(frame.columns):
-        return frame
-    numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in ("quantity", "unit_price", "discount")}
-    counts["AMOUNT_COMPUTED"] += len(frame)
-    return frame.assign(amount=(numbers["quantity"] * numbers["unit_price"] - numbers["discount"]).round(6))
 
 
 def _derive(tables: dict[str, pd.DataFrame], names: FolderMap, programme: Programme) -> tuple[str, ...]:
@@ -157,7 +114,7 @@ def _derive(tables: dict[str, pd.DataFrame], names: FolderMap, programme: Progra
         return ()
     notes = []
     if "members" in names.derive and "members" not in tables:
-        tables["members"] = members_seen(purchases[["member_id", "occurred_at"]], _SINCE, consent=False)
+        tables["members"] = members_seen(purchases[["member_id", "occurred_at"]], SINCE, consent=False)
         notes.append("Members: derived from the purchases, without any consent; give a members file to contact them.")
     if "products" in names.derive and "products" not in tables:
         sold = purchases[["product_id", "unit_price", "occurred_at"]].assign(category="unknown")

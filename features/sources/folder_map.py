@@ -9,25 +9,31 @@ from zoneinfo import available_timezones
 from pydantic import Field, ValidationError, field_validator
 
 from features.border import BorderError
+from features.sources.filling import UNIT_COST
 from features.tables import TABLES
 from features.written import Written, WrittenError, did_you_mean, read, sentences
 
 Derived = Literal["members", "products"]
+Value = str | int | float | bool
 
 
 class TableMap(Written):
     """Where one table comes from."""
 
     file: str
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our column name → the file's; names that are the same can be left out."""
-    constants: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    columns: dict[str, str | list[str]] = Field(default_factory=dict)
+    """Our column name → the file's, or several to join; names that are the same can be left out."""
+    constants: dict[str, Value] = Field(default_factory=dict)
     """Our column name → the value of every row."""
+    values: dict[str, dict[str, Value]] = Field(default_factory=dict)
+    """Our column name → the file's word → ours; what is not among the words stays."""
     separator: str = ","
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8-sig"
     time_format: str | None = None
     """How times are written, in strftime's letters; ISO 8601 by default."""
+    equal_rows: Literal["one", "each"] = "one"
+    """Whether rows alike in all columns and without an id are one fact, or each a fact of its own."""
 
 
 class FolderMap(Written):
@@ -71,7 +77,7 @@ def read_map(path: Path) -> FolderMap:
 def _check_names(name: str, table: TableMap) -> None:
     if name not in TABLES:
         raise ValueError(f'table "{name}" is unknown{did_you_mean(name, TABLES)}')
-    ours = {column.name for column in TABLES[name].columns}
-    for column in (*table.columns, *table.constants):
+    ours = {column.name for column in TABLES[name].columns} | ({UNIT_COST} if name == "products" else set())
+    for column in (*table.columns, *table.constants, *table.values):
         if column not in ours:
             raise ValueError(f'{name}: column "{column}" is unknown{did_you_mean(column, ours)}')
