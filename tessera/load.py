@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features import catalog, history, points, sources
+from features import catalog, history, merging, points, sources
 from features.border import no_rejects
 from features.entities import Programme
+from features.history import MergeSummary
 from features.tables import TABLES
 from features.workspace import Workspace
 from tessera import clock
@@ -73,14 +74,18 @@ def run(ws: Workspace, of: History, *, append: bool) -> Workspace:
     if not append:
         shutil.rmtree(target, ignore_errors=True)
     with steps.step("check and merge into typed tables"):
-        repeated = _merge(ws, target, read.parts)
+        merged = _merge(ws, target, read.parts)
     with steps.step("points by the programme's rules"):
         entries = points.refresh(target, programme)
+    ends = _end(target)
     if not append:
+        _forget_states(ws)
         shutil.rmtree(ws.tables, ignore_errors=True)
         target.rename(ws.tables)
     ws = _own_offers(ws, read.offers)
-    _tell(ws, of, steps, read, repeated, entries)
+    steps.note(clock.follow(ws, ends))
+    _tell(ws, steps, read, merged, entries)
+    _tell_rules(ws, of.source, steps, read, merged)
     return ws
 
 
@@ -97,6 +102,12 @@ def from_journal(ws: Workspace) -> int:
     history.merge(ws.tables, tables, watermark=watermark)
     points.refresh(ws.tables, programme)
     return sum(map(len, tables.values()))
+
+
+def _forget_states(ws: Workspace) -> None:
+    """Drop the online states of the history that is replaced: they may be newer than any that will be made."""
+    for path in ws.online.parent.glob(f"{ws.online.name}*"):
+        path.unlink()
 
 
 def _simulated(of: History) -> _Read:
@@ -126,18 +137,28 @@ def _from_files(of: History, programme: Programme) -> _Read:
     )
 
 
-def _merge(ws: Workspace, target: Path, parts: Iterator[Mapping[str, pd.DataFrame]]) -> int:
+def _end(target: Path) -> datetime:
+    """The end of a history just merged, before it takes the place of another."""
+    if not len(history.read(target, "purchases", ["member_id"])):
+        raise RefusedError(
+            "the history is empty: it has no purchase that can be used. Give a file of purchases; what is loaded "
+            "already stays as it is"
+        )
+    return history.ends_at(target)
+
+
+def _merge(ws: Workspace, target: Path, parts: Iterator[Mapping[str, pd.DataFrame]]) -> MergeSummary:
     """Merge parts into the tables; several go through files, so that they are sorted once and not for each part."""
     first = next(parts)
     second = next(parts, None)
     if second is None:
-        return sum(history.merge(target, first).repeated.values())
+        return history.merge(target, first)
     with tempfile.TemporaryDirectory(dir=ws.root) as spool:
         for number, part in enumerate(itertools.chain((first, second), parts)):
             for name, rows in part.items():
                 rows.to_parquet(Path(spool) / f"{name}-{number}.parquet", index=False)
         names = {path.name.rsplit("-", 1)[0] for path in Path(spool).iterdir()}
-        return sum(history.merge(target, {name: Path(spool) / f"{name}-*.parquet" for name in names}).repeated.values())
+        return history.merge(target, {name: Path(spool) / f"{name}-*.parquet" for name in names})
 
 
 def _own_offers(ws: Workspace, offers: tuple[Mapping[str, Any], ...]) -> Workspace:
@@ -158,11 +179,10 @@ def _own_offers(ws: Workspace, offers: tuple[Mapping[str, Any], ...]) -> Workspa
     return own
 
 
-def _tell(ws: Workspace, of: History, steps: Steps, read: _Read, repeated: int, entries: int | None) -> None:
-    steps.note(clock.follow(ws, history.ends_at(ws.tables)))
+def _tell(ws: Workspace, steps: Steps, read: _Read, merged: MergeSummary, entries: int | None) -> None:
     for name in ("members", "products", "purchases", "points", "engagements", "offer_events"):
         steps.note(f"{name:<13} {len(history.read(ws.tables, name, [TABLES[name].key[0]])):>10,} rows")
-    if repeated:
+    if repeated := sum(merged.repeated.values()):
         steps.note(f"{repeated:,} rows came again and were counted once")
     if entries is not None:
         steps.note(f"the history has no points: {entries:,} entries computed by the programme's own rules")
@@ -170,13 +190,26 @@ def _tell(ws: Workspace, of: History, steps: Steps, read: _Read, repeated: int, 
         steps.note(f"{len(read.offers)} offers of its campaigns are in {ws.catalog / 'offers.yaml'}")
     for text in read.notes:
         steps.note(text)
-    _tell_rules(ws, of.source, steps, read)
 
 
-def _tell_rules(ws: Workspace, source: str, steps: Steps, read: _Read) -> None:
-    for rule, count in sorted(read.counts.items(), key=lambda item: -item[1]):
+def _tell_rules(ws: Workspace, source: str, steps: Steps, read: _Read, merged: MergeSummary) -> None:
+    """What each rule did, with an example where it set rows aside, and where those are kept."""
+    rejected = pd.concat([read.rejected, merged.rejected], ignore_index=True)
+    counts = {**read.counts, merging.SAME_KEY: len(merged.rejected)}
+    rules = {merging.SAME_KEY: "another row has this id and says something else: the one known first stays"}
+    for rule, count in sorted(counts.items(), key=lambda item: -item[1]):
         if count:
-            steps.note(f"{count:>10,}  {rule}: {read.rules[rule]}")
-    kept = history.set_aside(ws.quarantine, source, read.rejected)
+            steps.note(f"{count:>10,}  {rule}: {({**rules, **read.rules})[rule]}{_example(rejected, rule)}")
+    kept = history.set_aside(ws.quarantine, source, rejected)
     if kept is not None:
-        steps.note(f"{len(read.rejected):,} rows set aside with file, row, column and rule in {kept}")
+        rows = len(read.rejected.drop_duplicates(["file", "row"])) + len(merged.rejected)
+        steps.note(f"{rows:,} rows set aside with file, row, column and rule in {kept}")
+
+
+def _example(rejected: pd.DataFrame, rule: str) -> str:
+    found = rejected[rejected["rule"] == rule]
+    if found.empty:
+        return ""
+    first = found.iloc[0]
+    value = "empty" if first["value"] is None else repr(first["value"])[:60]
+    return f" ({first['file']} row {first['row']}: {first['column']} is {value})"
