@@ -79,20 +79,24 @@ class Champions:
             allowed: (n_products,), the products that may be named; None allows all.
         """
         return Learned(
-            churn=None if member is None or self.churn is None else self._churn(self.churn, member),
-            products=self._products(self.taste, member, at, count, allowed) if self.taste and count else (),
+            churn=None if member is None else self.churn_of(member),
+            products=self.products_for(member, at, count, allowed),
             responses=self.responses,
             versions=self.versions,
         )
 
-    @staticmethod
-    def _churn(model: ChurnModel, member: Member) -> float:
-        return float(model.form.probability(member.row[model.columns][None, :])[0])
+    def churn_of(self, member: Member) -> float | None:
+        """The probability that the member buys nothing within the horizon; None without a churn model."""
+        model = self.churn
+        return None if model is None else float(model.form.probability(member.row[model.columns][None, :])[0])
 
-    @staticmethod
-    def _products(
-        taste: Taste, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None
+    def products_for(
+        self, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[tuple[str, float], ...]:
+        """The best products, (product id, score), best first; nothing without a recommender."""
+        taste = self.taste
+        if taste is None or not count:
+            return ()
         scores = taste.form.score(_NOBODY if member is None else _history(taste, member), at)
         best = top_k(scores, count, allowed)
         return tuple(zip(taste.names[best].tolist(), scores[best].tolist(), strict=True))
@@ -173,7 +177,7 @@ def exactly(ws: Workspace, versions: Mapping[str, str], names: tuple[str, ...]) 
 
 
 def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[str, ...]) -> Champions:
-    description = _checked(folder)
+    description = _checked(folder, name, version)
     versions = {**now.versions, name: version}
     if name == TASTE:
         return replace(now, taste=_taste(version, folder, description), versions=versions)
@@ -182,18 +186,21 @@ def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[st
     return replace(now, responses=_responses(folder), versions=versions)
 
 
-def _checked(folder: Path) -> dict[str, Any]:
+def _checked(folder: Path, name: str, version: str) -> dict[str, Any]:
     """The bundle's description, after every file was compared with its SHA-256, before any of them is read."""
     try:
         description: dict[str, Any] = orjson.loads((folder / BUNDLE).read_bytes())
         files = dict(description["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{BUNDLE} is missing or damaged ({error}); promote again") from error
-    for name, digest in files.items():
-        if Path(name).name != name or (folder / name).is_symlink():
-            raise BundleError(f"file {name!r} lies outside the bundle; promote again")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-            raise BundleError(f"{name} differs from its SHA-256; promote again")
+    said = (description.get("name"), description.get("version"))
+    if said != (name, version):
+        raise BundleError(f"{BUNDLE} is that of {said[0]} {said[1]}; promote again")
+    for file, digest in files.items():
+        if Path(file).name != file or (folder / file).is_symlink():
+            raise BundleError(f"file {file!r} lies outside the bundle; promote again")
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != digest:
+            raise BundleError(f"{file} differs from its SHA-256; promote again")
     return description
 
 

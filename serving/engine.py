@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import apsw
 
 from features.states import StateError
-from serving import answer, filters, payload, records
+from serving import answer, payload, records
 from serving.answer import Stamp
-from serving.contract import Envelope, FamilyName
+from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
 from serving.eligibility import route
 from serving.fallback import static
@@ -27,7 +27,9 @@ from serving.present import Present
 from serving.problems import Fault, refuse, shown
 from serving.records import Flags, Origin, Versions
 from serving.slate import arrange
-from serving.snapshot import Ask, Chances, Decision, Learned, Placement, Snapshot
+from serving.snapshot import Ask, Chances, Decision, Learned, Snapshot
+
+__all__ = ["Call", "Engine", "Plan", "Seen", "call"]
 
 MEMORY_S = 90 * 86_400.0
 """How far back contacts count, seconds."""
@@ -38,63 +40,6 @@ SLOW_IN_A_ROW = 3
 """After so many slow looks, or a very slow one, answers do without for `PAUSE_S` seconds. One may be the machine's."""
 PAUSE_S = 1.0
 SHOWN_PRODUCTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request for one member, checked."""
-
-    family: FamilyName
-    member_id: str
-    asked: Envelope
-    ask: Ask
-    at: float
-    """Epoch seconds of the programme clock."""
-    request_id: str | None
-    body_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An answer, and what must be in the journal before it leaves; neither for a dry run."""
-
-    call: Call
-    answer: dict[str, Any]
-    row: DecisionRow | None = None
-    request: RequestRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What was looked up for one member."""
-
-    snapshot: Snapshot
-    stored: Stored
-    member: Member | None
-
-
-def call(family: FamilyName, member_id: str, asked: Envelope, at: float, body_hash: bytes) -> Call:
-    """A request made ready.
-
-    Raises:
-        RefusedError: 422 for a filter that cannot be read.
-    """
-    ask = Ask(
-        family=family,
-        placements=tuple(Placement(one.id, one.count) for one in asked.placements),
-        channel=asked.channel,
-        context=asked.context,
-        filter=asked.filter,
-        filter_values=asked.filter_values,
-        include=tuple(asked.include),
-        exclude=tuple(asked.exclude),
-    )
-    if asked.filter is not None:
-        try:
-            filters.compile(asked.filter, asked.filter_values)
-        except filters.FilterError as error:
-            raise refuse(422, str(error), Fault("filter", str(error), shown(asked.filter))) from None
-    return Call(family, member_id, asked, ask, at, None if asked.dry_run else asked.request_id, body_hash)
 
 
 class Engine:
@@ -125,13 +70,13 @@ class Engine:
             first = records.decision_of(payload.decode(standing.payload).header)
             if _stands(first, call.at, present):
                 return self._repeat(call, standing)
-        seen = self._look(call, present)
+        seen = self.look(call, present)
         learned = self._learned(call, seen, present)
         decision = decide(
             seen.snapshot, call.ask, learned, present.rulebook.catalog, present.rulebook.policy,
             present.rulebook.experiments,
         )  # fmt: skip
-        return self._first(call, present, seen, learned, decision, key, standing)
+        return self.first(call, present, seen, learned, decision, key, standing)
 
     def _period_key(self, call: Call, present: Present) -> str | None:
         return period_key(call.ask, call.member_id, call.at, present.rulebook.policy)
@@ -143,7 +88,7 @@ class Engine:
             JournalError: the journal cannot be read.
         """
         present = self.present()
-        seen, book = self._look(call, present), present.rulebook
+        seen, book = self.look(call, present), present.rulebook
         learned = self._learned(call, seen, present)
         found = appraise(seen.snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
         drawn = arrange(found.allowed, seen.snapshot, call.ask, found.policy, held_out=found.held_out)
@@ -153,12 +98,12 @@ class Engine:
         """The answer of the lowest rung: nothing drawn, nothing looked up, kept out of learning."""
         present = self.present()
         snapshot = Snapshot(call.member_id, call.at, known=True, paused=present.controls.paused, degraded=("journal",))
-        learned = self._learned(call, _Seen(snapshot, Stored(), None), present)
+        learned = self._learned(call, Seen(snapshot, Stored(), None), present)
         book = present.rulebook
         certain = decide(snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
         decision = static(certain, call.ask, book.candidates)
-        seen = _Seen(snapshot, Stored(), None)
-        plan = self._first(replace(call, request_id=None), present, seen, learned, decision, None, None)
+        seen = Seen(snapshot, Stored(), None)
+        plan = self.first(replace(call, request_id=None), present, seen, learned, decision, None, None)
         return replace(plan, call=call)
 
     def again(self, call: Call, same_body: bool, decision_id: str) -> dict[str, Any]:
@@ -206,7 +151,8 @@ class Engine:
         row = RequestRow(call.request_id, call.body_hash, standing.decision_id, int(call.at * 1e6))
         return Plan(call, given, request=row)
 
-    def _look(self, call: Call, present: Present) -> _Seen:
+    def look(self, call: Call, present: Present) -> Seen:
+        """Everything that is known about the member right now."""
         stored = self.fetch(call.member_id, present)
         member: Member | None = None
         degraded: tuple[str, ...] = present.champions.missing
@@ -217,19 +163,20 @@ class Engine:
                 member = present.rulebook.finish(stored, call.at)
             except StateError:
                 stored, degraded = None, ("features", *degraded)
-        consents = dict(member.state.consents) if member else {}
+        memory = self.journal.memory(call.member_id, int((call.at - MEMORY_S) * 1e6))
+        consents = member.state.consents if member else {}
         snapshot = Snapshot(
             member_id=call.member_id,
             at=call.at,
             known=member is not None or stored is None,
             features=member.features if member else {},
-            consents={**consents, **self.journal.consents(call.member_id)},
-            contacts=self.journal.contacts(call.member_id, int((call.at - MEMORY_S) * 1e6)),
-            exposures=self.journal.exposures(call.member_id),
+            consents={**consents, **memory.consents},
+            contacts=memory.contacts,
+            exposures=memory.exposures,
             paused=present.controls.paused,
             degraded=degraded,
         )
-        return _Seen(snapshot, stored or Stored(), member)
+        return Seen(snapshot, stored or Stored(), member)
 
     def fetch(self, member_id: str, present: Present) -> Stored | None:
         """The member's rows; None while the online store is gone or was slow a moment ago."""
@@ -238,7 +185,7 @@ class Engine:
             return None
         try:
             found = fetch(present.rows, member_id)
-        except apsw.Error:
+        except (apsw.Error, OSError):
             self._no_look_before = time.monotonic() + PAUSE_S
             return None
         took = time.monotonic() - began
@@ -247,22 +194,23 @@ class Engine:
             self._slow_looks, self._no_look_before = 0, time.monotonic() + PAUSE_S
         return found
 
-    def _learned(self, call: Call, seen: _Seen, present: Present) -> Learned:
+    def _learned(self, call: Call, seen: Seen, present: Present) -> Learned:
         personal = seen.member if seen.snapshot.consents.get("personalisation", False) else None
         count = _products_wanted(call.ask, present)
         allowed = present.allowed(call.ask) if call.family == "product" else None
         return present.champions.learned(personal, call.at, count, allowed)
 
-    def _first(
+    def first(
         self,
         call: Call,
         present: Present,
-        seen: _Seen,
+        seen: Seen,
         learned: Learned,
         decision: Decision,
         key: str | None,
         replaced: StoredDecision | None,
     ) -> Plan:
+        """The answer that a fresh decision gives, and its row; `replaced` is the decision whose period it takes."""
         decision_id = self._new_id()
         built = seen.member.built_at if seen.member else None
         stamp = Stamp(

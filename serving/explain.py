@@ -122,7 +122,16 @@ def dropped(one: Suppressed) -> str:
     'five-off: contact_policy: at most 2 by email in 7 days, until 1970-01-01T00:00:00Z (EMAIL_2_PER_7D)'
     """
     until = "" if one.until is None else f", until {datetime.fromtimestamp(one.until, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return f"{one.id}: {one.stage}: {_CODES.get(one.code) or _spelled(one.code)}{until} ({one.code})"
+    return f"{one.id}: {one.stage}: {meaning(one.code)}{until} ({one.code})"
+
+
+def meaning(code: str) -> str:
+    """What a code of something that fell out says, for the marketer.
+
+    >>> meaning("NO_CONSENT_SMS")
+    'the member did not agree to sms'
+    """
+    return _CODES.get(code) or _spelled(code)
 
 
 def _spelled(code: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +37,7 @@ __all__ = [
     "JournalError",
     "Kept",
     "LateError",
+    "Memory",
     "RequestRow",
     "StoredDecision",
     "StoredEvent",
@@ -72,6 +73,23 @@ class StoredDecision:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the journal remembers of one member."""
+
+    contacts: tuple[Contact, ...]
+    """Offers and actions, oldest first."""
+    exposures: Mapping[str, str]
+    """Experiment → the variant the member was first exposed to."""
+    consents: Mapping[str, bool]
+    """Purposes to which the member has consented or objected through events."""
+
+
+_MEMORY = """
+select 0, at, candidate_id, candidate_type, family, channel from contacts where member_id = ? and at >= ?
+union all select 1, at, experiment, variant, '', '' from exposures where member_id = ?
+union all select 2, given, purpose, '', '', '' from consents where member_id = ?
+"""
 _DECISION = "seq, decision_id, member_id, family, at, learnable, payload"
 _EVENT = "seq, event_id, member_id, received_at, payload"
 
@@ -156,23 +174,20 @@ class Journal:
         row = self._first(f"select {_DECISION} from decisions where {where}", (value,))
         return _stored(row) if row else None
 
-    def contacts(self, member_id: str, since: int) -> tuple[Contact, ...]:
-        """Offers and actions decided for the member since then (microseconds), oldest first."""
-        rows = self._all(
-            "select at, candidate_id, candidate_type, family, channel from contacts where member_id = ? and at >= ?"
-            " order by at",
-            (member_id, since),
-        )
-        return tuple(Contact(row[0] / 1e6, row[1], row[2], row[3], row[4]) for row in rows)
-
-    def exposures(self, member_id: str) -> dict[str, str]:
-        """Experiment → the variant the member was first exposed to."""
-        return dict(self._all("select experiment, variant from exposures where member_id = ?", (member_id,)))
-
-    def consents(self, member_id: str) -> dict[str, bool]:
-        """Purposes to which the member has consented or objected through events."""
-        rows = self._all("select purpose, given from consents where member_id = ?", (member_id,))
-        return {purpose: bool(given) for purpose, given in rows}
+    def memory(self, member_id: str, since: int) -> Memory:
+        """What was decided for the member since then (microseconds), and what they said about consent."""
+        contacts: list[Contact] = []
+        exposures: dict[str, str] = {}
+        consents: dict[str, bool] = {}
+        for kind, at, one, two, family, channel in self._all(_MEMORY, (member_id, since, member_id, member_id)):
+            if kind == 0:
+                contacts.append(Contact(at / 1e6, one, two, family, channel))
+            elif kind == 1:
+                exposures[one] = two
+            else:
+                consents[one] = bool(at)
+        contacts.sort(key=lambda contact: contact.at)
+        return Memory(tuple(contacts), exposures, consents)
 
     def read_events(self, after_seq: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """Events accepted after `after_seq`, in order."""

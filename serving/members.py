@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.behavior import definitions
 from features.entities import Programme
 from features.finishing import finisher
-from features.rows import Rows
+from features.online import MemberRows
 from features.states import State, decode
 
 STATE, TASTE = "member_state", "member_taste"
@@ -69,7 +69,7 @@ class Finish:
         return Member(state, row, features, stored.taste)
 
 
-def fetch(rows: Rows, member_id: str) -> Stored:
+def fetch(rows: MemberRows, member_id: str) -> Stored:
     """A member's rows, in one look."""
     found: dict[str, Any] = rows.read_many(_VIEWS, member_id)
     state, taste = found.get(STATE), found.get(TASTE)

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.rows import Rows
+from features.online import MemberRows
 from serving import filters
 from serving.champions import Champions
 from serving.products import Products
@@ -25,7 +25,7 @@ class Present:
     champions: Champions = field(default_factory=Champions)
     controls: Controls = field(default_factory=Controls)
     products: Products = field(default_factory=Products)
-    rows: Rows | None = None
+    rows: MemberRows | None = None
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What was refused at the last look: source → sentences. The last good one goes on."""
 

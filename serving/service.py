@@ -57,13 +57,17 @@ def workspace() -> Workspace:
     return Workspace(home, configs)
 
 
-@bentoml.service(
-    name="tessera",
-    workers=int(os.environ.get("TESSERA_WORKERS", "1")),
-    traffic={"timeout": 30},
-    metrics={"enabled": False},
-    logging={"access": {"enabled": False}},
-)
+SETTINGS: dict[str, Any] = {
+    "name": "tessera",
+    "workers": int(os.environ.get("TESSERA_WORKERS", "1")),
+    "traffic": {"timeout": 30},
+    "metrics": {"enabled": False},
+    "logging": {"access": {"enabled": False}},
+}
+"""BentoML's own metrics label by path and its log is per request: both are ours to do."""
+
+
+@bentoml.service(**SETTINGS)
 class Tessera:
     """The decision service."""
 
@@ -108,10 +112,15 @@ async def _measure_lag() -> None:
         api.lag = max(loop.time() - due, 0.0)
 
 
-def run(listening: socket.socket) -> None:
-    """Serve in this process until SIGINT or SIGTERM; the socket is of `serving.address.listen`."""
+def run(listening: socket.socket, app: Any = None) -> None:
+    """Serve in this process until SIGINT or SIGTERM.
+
+    Args:
+        listening: from `serving.address.listen`.
+        app: another app in the same way, for comparison; None is the service itself. The environment says the rest.
+    """
     import uvicorn
 
-    app: Any = Tessera.to_asgi()  # type: ignore[attr-defined]
-    config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=10, lifespan="on")
+    served = app or Tessera.to_asgi()  # type: ignore[attr-defined]
+    config = uvicorn.Config(served, log_config=None, server_header=False, timeout_graceful_shutdown=10, lifespan="on")
     uvicorn.Server(config).run(sockets=[listening])

@@ -37,7 +37,7 @@ class Views:
             raise refuse(503, str(error), retry_after="60") from None
         if member is None:
             raise refuse(404, f"member {shown(member_id)} is not known")
-        consents = {**member.state.consents, **house.journal.consents(member_id)}
+        consents = {**member.state.consents, **house.journal.memory(member_id, 0).consents}
         return profile(member_id, member, consents, at, present.rulebook.catalog.programme, present.champions)
 
     def decision(self, decision_id: str) -> dict[str, Any]:

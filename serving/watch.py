@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from features.rows import Rows
+from features import online
 from features.workspace import Workspace
 from serving import access, champions, products, rulebook
 from serving.access import Keys, KeysError
@@ -86,7 +86,7 @@ class Watch:
         if self._present is None:
             return
         self._when("controls", (ws.controls,), self._take_controls)
-        self._when("online", (ws.online,), self._take_online)
+        self._when("online", (ws.online, ws.config_folder / "feature_store.yaml"), self._take_online)
         self._when("products", (ws.tables / "products.parquet",), self._take_products)
         self._when("champions", (ws.champions,), self._take_champions)
 
@@ -162,9 +162,9 @@ class Watch:
         return ()
 
     def _take_online(self) -> tuple[str, ...]:
-        exists = self._ws.online.exists()
-        self._present = replace(self.present(), rows=Rows(self._ws.online) if exists else None)
-        return () if exists else ("there is no online store yet; run `tessera features`",)
+        rows = online.reader(self._ws)
+        self._present = replace(self.present(), rows=rows)
+        return () if rows is not None else ("there is no online store yet; run `tessera features`",)
 
     def _take_products(self) -> tuple[str, ...]:
         self._swap(products=products.read(self._ws.tables))

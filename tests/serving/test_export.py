@@ -92,7 +92,7 @@ def test_enrolment_consents_only_where_it_says_so(house: House) -> None:
     assert (row["consent_email"], row["consent_sms"], row["consent_push"]) == (True, False, False)
     assert row["region"] == "north"
     assert found["engagements"]["type"].tolist() == ["enrol"]
-    assert house.journal.consents("m1") == {"email": True, "sms": False}
+    assert house.journal.memory("m1", 0).consents == {"email": True, "sms": False}
 
 
 def test_an_answer_is_tied_to_what_was_decided(house: House) -> None:
@@ -156,10 +156,10 @@ def test_a_campaign_run_again_gives_the_same_and_counts_nobody_twice(house: Hous
     members = [f"M{k:07d}" for k in range(1, 31)]
     asked = Envelope.model_validate({"channel": "email", "direction": "outbound"})
     first = list(decide_many(house.engine, members, "action", asked, AT.timestamp()))
-    contacts = [house.journal.contacts(member, 0) for member in members]
+    contacts = [house.journal.memory(member, 0).contacts for member in members]
     again = list(decide_many(house.engine, members, "action", asked, AT.timestamp() + 60))
     assert [answer["decision_id"] for answer in again] == [answer["decision_id"] for answer in first]
-    assert [house.journal.contacts(member, 0) for member in members] == contacts
+    assert [house.journal.memory(member, 0).contacts for member in members] == contacts
     assert all(answer["meta"]["repeated"] for answer in again)
 
 

@@ -74,8 +74,8 @@ def test_events_and_decisions_share_one_order(journal: Journal) -> None:
 def test_the_last_word_on_consent_counts(journal: Journal) -> None:
     journal.append_events([EventRow("a", "m1", 1, b"{}", {"email": False, "sms": False})])
     journal.append_events([EventRow("b", "m1", 2, b"{}", {"email": True})])
-    assert journal.consents("m1") == {"email": True, "sms": False}
-    assert journal.consents("m2") == {}
+    assert journal.memory("m1", 0).consents == {"email": True, "sms": False}
+    assert journal.memory("m2", 0).consents == {}
 
 
 def test_the_second_decision_of_a_period_gets_the_first(journal: Journal) -> None:
@@ -133,9 +133,9 @@ def test_contacts_and_first_exposures_are_written_with_the_decision(journal: Jou
     contact = ContactRow("off_1", "gift", "offer", "email")
     journal.append_decisions([decision("d1", 2_000_000, contacts=(contact,), exposures={"x": "blue"})])
     journal.append_decisions([decision("d2", 3_000_000, contacts=(contact,), exposures={"x": "red"})])
-    assert journal.contacts("m1", 2_500_000) == (Contact(3.0, "off_1", "gift", "offer", "email"),)
-    assert len(journal.contacts("m1", 0)) == 2
-    assert journal.exposures("m1") == {"x": "blue"}
+    assert journal.memory("m1", 2_500_000).contacts == (Contact(3.0, "off_1", "gift", "offer", "email"),)
+    assert len(journal.memory("m1", 0).contacts) == 2
+    assert journal.memory("m1", 0).exposures == {"x": "blue"}
 
 
 def test_a_journal_held_up_is_late_and_claims_nothing_that_was_not_given(journal: Journal, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_journal_held_up_is_late_and_claims_nothing_that_was_not_given(journal
     assert begun is None or not begun.learnable
     assert journal.find_period("p") is None
     assert journal.find_request("r", 1_000) is None
-    assert journal.contacts("m1", 0) == ()
+    assert journal.memory("m1", 0).contacts == ()
     assert journal.find_decision("waiting") is None
 
 
