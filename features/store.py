@@ -22,19 +22,12 @@ from features import behavior, facts, views
 from features.entities import Programme
 from features.feast_objects import TIMES, feast, lay_down, objects, offline_file
 from features.member_states import state_blobs
+from features.online import settings
 from features.relations import microseconds
 from features.states import StateError, decode, encode_taste
 from features.workspace import Workspace
 
 ROWS_AT_ONCE = 5_000
-_DEFAULTS: Mapping[str, Any] = {
-    "project": "tessera",
-    "provider": "local",
-    "registry": {"path": "feast/registry.db", "cache_ttl_seconds": 0},
-    "online_store": {"type": "features.row_store.RowOnlineStore", "path": "online.db"},
-    "offline_store": {"type": "duckdb"},
-    "entity_key_serialization_version": 3,
-}
 
 Row = tuple[str, bytes, datetime]
 """Member id, bytes, event time."""
@@ -189,12 +182,17 @@ def online(ws: Workspace, view: str, member_ids: Sequence[str]) -> dict[str, byt
     return {member_id: value for member_id, value in found if value is not None}
 
 
-def settings(ws: Workspace) -> dict[str, Any]:
-    """The configuration of the store: the workspace's `configs/feature_store.yaml`, or that of the current folder."""
-    for path in (ws.root / "configs" / "feature_store.yaml", Path("configs") / "feature_store.yaml"):
-        if path.exists():
-            return {**_DEFAULTS, **(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}
-    return dict(_DEFAULTS)
+def online_row(ws: Workspace, fields: Mapping[str, str], member_id: str) -> dict[str, tuple[bytes, float]]:
+    """View → bytes and event time (epoch seconds) of one member; `fields` names each view's field."""
+    answer = (
+        _opened(ws)
+        .get_online_features(
+            features=[f"{view}:{field}" for view, field in fields.items()], entity_rows=[{"member_id": member_id}]
+        )
+        .to_dict(include_event_timestamps=True)
+    )
+    found = {view: (answer[field][0], float(answer[f"{field}__ts"][0])) for view, field in fields.items()}
+    return {view: row for view, row in found.items() if row[0] is not None}
 
 
 def _opened(ws: Workspace) -> Any:

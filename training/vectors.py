@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features import online
 from features.rows import Rows
 from features.states import encode_taste
 from features.workspace import Workspace
@@ -55,8 +56,10 @@ def push(ws: Workspace, version: str, at: datetime) -> int:
 
     A version without vectors (a form that needs none) takes away what lies there: nothing could read it.
     """
-    rows = Rows(ws.online)
     path = _path(ws, version)
+    if online.settings(ws)["online_store"]["type"] != online.OURS:
+        return _push_through_feast(ws, version, path, at)
+    rows = Rows(ws.online)
     try:
         if not path.exists():
             rows.delete(VIEW)
@@ -70,6 +73,17 @@ def push(ws: Workspace, version: str, at: datetime) -> int:
         )
     finally:
         rows.close()
+
+
+def _push_through_feast(ws: Workspace, version: str, path: Path, at: datetime) -> int:
+    """The same into a store of Feast's own; vectors of other versions stay there, and serving does not read them."""
+    from features import store
+
+    if not path.exists():
+        return 0
+    frame = pd.read_parquet(path)
+    vectors = np.stack([np.frombuffer(vector, "<f4") for vector in frame["vector"]])
+    return store.push_tastes(ws, version, frame["member_id"].tolist(), vectors, at)
 
 
 def forget(ws: Workspace, but: set[str]) -> None:

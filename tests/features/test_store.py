@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from features import behavior, store, views
+from features import behavior, online, store, views
 from features.member_states import state_blobs
 from features.rows import Rows
 from features.states import decode, decode_taste
@@ -193,6 +193,11 @@ def test_the_same_states_come_out_of_redis_by_configuration_alone(tmp_path: Path
     expected = {member: blob for member, blob, _ in state_blobs(ws.tables, T0, PROGRAMME)}
     assert found == expected
     assert not ws.online.exists()
+    rows = online.reader(ws)
+    assert rows is not None
+    somebody = members(ws)[0]
+    assert rows.read_many((views.STATE, views.TASTE), somebody) == {views.STATE: (expected[somebody], T0.timestamp())}
+    assert rows.read_many((views.STATE, views.TASTE), "nobody") == {}
     store.push(ws, [("m0001", b"newer", T0 + timedelta(hours=1))])
     store.push(ws, [("m0001", b"older", T0)])
     assert store.online(ws, views.STATE, ["m0001"]) == {"m0001": b"newer"}
