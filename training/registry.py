@@ -198,7 +198,8 @@ def _client(ws: Workspace) -> Any:
 
     ws.mlflow.mkdir(parents=True, exist_ok=True)
     uri = f"sqlite:///{_database(ws).resolve()}"
-    return MlflowClient(uri, uri)
+    with _lock(ws.mlflow / "opening.lock"):  # two processes that open it first would both lay out its tables
+        return MlflowClient(uri, uri)
 
 
 def _experiment(ws: Workspace, client: Any, name: str) -> str:
