@@ -16,7 +16,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from features.learned import LearnedError, MemberHistory, ProductForm, Trees, golden, history, load, positions, top_k
+from features.learned import (
+    Factors,
+    LearnedError,
+    MemberHistory,
+    ProductForm,
+    Trees,
+    golden,
+    history,
+    load,
+    positions,
+    top_k,
+)
 from features.learned.churn import Churn, load_churn
 from features.states import decode_taste
 from features.workspace import Workspace
@@ -115,6 +126,8 @@ def _history(taste: Taste, member: Member) -> MemberHistory:
         version, stored, at_us = decode_taste(member.taste)
         if version == taste.version:
             vector, vector_at = stored, at_us / 1e6
+    if vector_at is not None and isinstance(taste.form, Factors) and (not last.size or last.max() <= vector_at):
+        return MemberHistory(vector=vector)  # the vector says it all: nothing was bought since
     return history(taste.positions, ids, counts.tolist(), last.tolist(), vector, vector_at)
 
 

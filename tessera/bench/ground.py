@@ -28,7 +28,8 @@ from features.workspace import Workspace
 MEMBERS, PRODUCTS, SIMULATED = 100_000, 10_000, 4_000
 """The states of `SIMULATED` members are laid down under as many ids as it takes to have `MEMBERS`."""
 COPIES = MEMBERS // SIMULATED
-FACTORS, TREES, LEAVES = 64, 200, 12
+FACTORS, TREES, LEAVES = 32, 200, 12
+"""As `configs/training.yaml` has them."""
 ENDS = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -75,8 +76,9 @@ def prepare(home: Path) -> Iterator[str]:
     rows.write("member_state", ((alias(m, copy), blob, at) for m, blob, at in states for copy in range(COPIES)))
     yield f"alternating least squares, {FACTORS} factors"
     members, vectors = _taste(ground, tables)
-    copies = ((alias(m, copy), encode_taste("1", vector, microseconds(ENDS)), ENDS) for m, vector in zip(members, vectors, strict=True)
-              if not np.isnan(vector[0]) for copy in range(COPIES))  # fmt: skip
+    at_us = microseconds(ENDS)
+    tastes = [(m, encode_taste("1", one, at_us)) for m, one in zip(members, vectors, strict=True) if one[0] == one[0]]
+    copies = ((alias(m, copy), blob, ENDS) for m, blob in tastes for copy in range(COPIES))
     rows.write("member_taste", copies)
     rows.close()
     yield f"LightGBM, {TREES} trees of {LEAVES} leaves"
