@@ -77,11 +77,15 @@ class RowOnlineStore(OnlineStore):  # type: ignore[misc]
 
 
 def _rows(config: RepoConfig) -> Rows:
-    return _open(str(Path(config.repo_path or ".") / config.online_store.path))
+    path = Path(config.repo_path or ".") / config.online_store.path
+    if not path.exists():
+        Rows(path).close()
+    return _open(str(path), path.stat().st_ino)
 
 
 @lru_cache(maxsize=16)
-def _open(path: str) -> Rows:
+def _open(path: str, _inode: int) -> Rows:
+    """The file at the path as it is now: one that was removed or replaced is not written to any longer."""
     return Rows(Path(path))
 
 

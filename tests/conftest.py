@@ -1,0 +1,27 @@
+"""What tests of the whole share: one demonstration, run once."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import whole
+
+
+@dataclass(frozen=True)
+class Demonstrated:
+    """The folder that `tessera demo --once` left, and what it said."""
+
+    home: Path
+    said: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Demonstrated:
+    """Tests take copies (`whole.copy`)."""
+    place = tmp_path_factory.mktemp("demonstrated")
+    said = whole.demonstrate(place / "home", whole.quick_configs(place / "configs"))
+    return Demonstrated(place / "home", said)
