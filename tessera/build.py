@@ -69,8 +69,12 @@ def frame(ws: Workspace, service: str, at: datetime, out: Path | None) -> None:
     print(f"{len(found):,} members × {found.shape[1] - 2} features as known at {moment:%Y-%m-%d %H:%M} UTC: {target}")
 
 
-def train(ws: Workspace, models: Sequence[str] | None) -> None:
-    """Train and register challengers from all that is known now."""
+def train(ws: Workspace, models: Sequence[str] | None) -> int:
+    """Train and register challengers from all that is known now.
+
+    Returns:
+        0; 1 when no model could be trained: the reasons are told, and decisions rest on what serves already.
+    """
     from training import settings
     from training import train as training
 
@@ -84,7 +88,8 @@ def train(ws: Workspace, models: Sequence[str] | None) -> None:
     for text in made.summaries:
         steps.note(text)
     for name, reason in made.skipped.items():
-        steps.note(f"{name}: not trained: {reason}")
+        steps.note(f"{name}: not trained: {reason.removeprefix(f'{name}: ')}")
+    return int(not made.versions)
 
 
 def promote(ws: Workspace, models: Sequence[str] | None, force: str | None, *, rollback: bool) -> int:
@@ -122,7 +127,8 @@ def _said(name: str, outcome: Promotion) -> str:
     against = "; ".join(
         f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against {other}" for other, gap in verdict.against.items()
     )
-    lines = [f"{name} version {verdict.challenger}: {'serves' if outcome.promoted else 'REFUSED'}; {against}"]
+    what = "serves" if outcome.promoted else "REFUSED"
+    lines = [f"{name} version {verdict.challenger}: {what}; {against or 'there is no champion to compare it with'}"]
     lines += [f"  {objection}" for objection in verdict.objections]
     if outcome.forced:
         lines.append(f"  promoted all the same: {outcome.forced}")

@@ -9,17 +9,19 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from features import history
+from features.entities import Channel
 from features.workspace import Workspace
 from serving import rulebook
 from serving.contract import DecisionRequest, Envelope, FamilyName
 from serving.decide import Appraisal
 from serving.delivery import decide_many
 from serving.engine import call
+from serving.explain import meaning
 from serving.house import House, open_house
 from serving.snapshot import Chances
 from serving.value import written
@@ -33,6 +35,7 @@ FAMILIES: dict[str, FamilyName] = {
     "benefits": "benefit",
     "recommendations": "product",
 }
+CHANNELS: tuple[str, ...] = get_args(Channel)
 COLUMNS = (
     "member_id", "channel", "id", "kind", "title", "text", "probability", "net_value", "currency", "basis",
     "decision_id", "policy_version", "mode",
@@ -50,6 +53,7 @@ def decide(ws: Workspace, member: str | None, family: str, channel: str, out: Pa
     """
     if family not in FAMILIES:
         raise RefusedError(f"--family {family}: there is {', '.join(FAMILIES)}")
+    known_channel(channel)
     if everyone:
         outbound(ws, family, channel, out or ws.reports / f"{family}-{channel}.csv")
         return 0
@@ -62,6 +66,16 @@ def decide(ws: Workspace, member: str | None, family: str, channel: str, out: Pa
             house.journal.append_decisions([plan.row])
         print(orjson.dumps(plan.answer, option=orjson.OPT_INDENT_2).decode())
         return int(bool(plan.answer["meta"]["degraded"]))
+
+
+def known_channel(channel: str) -> None:
+    """Refuse a channel that does not exist.
+
+    Raises:
+        RefusedError: with those that do.
+    """
+    if channel not in CHANNELS:
+        raise RefusedError(f"--channel {channel}: there is {', '.join(CHANNELS)}")
 
 
 def outbound(ws: Workspace, family: str, channel: str, out: Path) -> int:
@@ -119,6 +133,7 @@ def preview(ws: Workspace, offer: str, channel: str) -> int:
         RefusedError: The catalogue has no such candidate.
     """
     needs_tables(ws)
+    known_channel(channel)
     with _house(ws) as house:
         book = house.watch.present().rulebook
         if offer not in book.candidates:
@@ -173,7 +188,7 @@ def _tell(reach: _Reach, offer: str, channel: str, currency: str) -> None:
     if reach.dropped:
         print("The others drop out at:")
     for (stage, code), count in reach.dropped.most_common():
-        print(f"  {count:>8,}  {stage}: {code}")
+        print(f"  {count:>8,}  {stage}: {meaning(code)} ({code})")
 
 
 def replay(ws: Workspace, policy: Path | None) -> int:
@@ -235,7 +250,10 @@ def _why_nothing(answer: dict[str, Any]) -> str:
     if any(result["probability"] < 1.0 for result in answer["results"]):
         return "doing nothing was worth more, or was drawn"
     codes = Counter(drop["code"] for drop in answer["suppressed"])
-    return codes.most_common(1)[0][0] if codes else "no candidate"
+    if not codes:
+        return "there is no candidate"
+    code = codes.most_common(1)[0][0]
+    return f"all fell out, most often because {meaning(code)} ({code})"
 
 
 def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:

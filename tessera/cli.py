@@ -117,7 +117,7 @@ def train(
     from tessera import build
     from tessera.setup import locate
 
-    build.train(locate(home, configs), model)
+    raise typer.Exit(build.train(locate(home, configs), model))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +75,15 @@ def run(ws: Workspace, of: History, *, append: bool) -> Workspace:
         shutil.rmtree(target, ignore_errors=True)
     with steps.step("check and merge into typed tables"):
         merged = _merge(ws, target, read.parts)
+    _usable(target, of.source)
     with steps.step("points by the programme's rules"):
         entries = points.refresh(target, programme)
-    ends = _end(target)
     if not append:
         _forget_states(ws)
         shutil.rmtree(ws.tables, ignore_errors=True)
         target.rename(ws.tables)
     ws = _own_offers(ws, read.offers)
-    steps.note(clock.follow(ws, ends))
+    steps.note(clock.follow(ws, history.ends_at(ws.tables)))
     _tell(ws, steps, read, merged, entries)
     _tell_rules(ws, of.source, steps, read, merged)
     return ws
@@ -137,14 +137,22 @@ def _from_files(of: History, programme: Programme) -> _Read:
     )
 
 
-def _end(target: Path) -> datetime:
-    """The end of a history just merged, before it takes the place of another."""
+def _usable(target: Path, source: str) -> None:
+    """Refuse a history that nothing can be decided from, before it takes the place of another."""
     if not len(history.read(target, "purchases", ["member_id"])):
+        raise RefusedError("the history is empty: it has no purchase that can be used. Give a file of purchases")
+    for name, what in (("members", "nobody is known"), ("products", "nothing is known of what was sold")):
+        if not len(history.read(target, name, [TABLES[name].key[0]])):
+            raise RefusedError(
+                f"the history has no {name}, so {what}: give a file of {name}, or write `derive: [{name}]` into "
+                "map.yaml to make them from the purchases (docs/histories.md)"
+            )
+    ends = history.ends_at(target)
+    if source != "simulated" and ends > datetime.now(UTC) + timedelta(days=1):
         raise RefusedError(
-            "the history is empty: it has no purchase that can be used. Give a file of purchases; what is loaded "
-            "already stays as it is"
+            f"the history ends at {ends:%Y-%m-%d %H:%M} UTC, which has not come yet: correct that date "
+            "(or the `time_format` in map.yaml); the programme's clock would start there"
         )
-    return history.ends_at(target)
 
 
 def _merge(ws: Workspace, target: Path, parts: Iterator[Mapping[str, pd.DataFrame]]) -> MergeSummary:

@@ -6,6 +6,7 @@ import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from features.workspace import Workspace
 from tessera import clock
@@ -34,15 +35,38 @@ def needs_tables(ws: Workspace) -> None:
         raise RefusedError(f"no history in {ws.root}: run `tessera ingest --source … --path …` first")
 
 
-def explain(error: ValueError | OSError) -> str:
-    """The text of an error for the person at the terminal; disk and port faults get their way out."""
-    number = getattr(error, "errno", None)
-    if number == errno.ENOSPC:
-        where = getattr(error, "filename", None) or "workspace"
-        return f"the disk is full ({where}): nothing accepted is lost; free space and run again"
+def explain(error: Exception) -> str | None:
+    """The text of an error for the person at the terminal, with the way out; None for one that is a fault of ours."""
+    seen: BaseException | None = error
+    while seen is not None:  # libraries wrap what the disk said
+        if (said := _of_the_disk(seen)) is not None:
+            return said
+        seen = seen.__cause__ or seen.__context__
+    if type(error).__name__ == "ValidationError":
+        return "; ".join(_invalid(fault) for fault in getattr(error, "errors", list)())
+    return str(error) if isinstance(error, (RefusedError, ValueError, OSError)) else None
+
+
+_FULL = ("No space left on device", "database or disk is full", "not enough space")
+_CLOSED = ("Permission denied", "Read-only file system", "unable to open database", "readonly database")
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """What disks and ports say, whichever library passed it on."""
+    number, text = getattr(error, "errno", None), str(error)
+    where = getattr(error, "filename", None)
+    named = f" ({where})" if where else ""
+    if number == errno.ENOSPC or any(words in text for words in _FULL):
+        return f"the disk is full{named}: nothing accepted is lost; free space and run again"
     if number == errno.EADDRINUSE:
         return f"{error}: choose another with --port, or stop the process that listens there"
-    return str(error)
+    if isinstance(error, PermissionError) or number == errno.EROFS or any(words in text for words in _CLOSED):
+        return f"{where or text}: may not be read or written; give this user the right to, or choose another --home"
+    return None
+
+
+def _invalid(fault: dict[str, Any]) -> str:
+    return f"{'.'.join(map(str, fault['loc']))} {fault['input']!r}: {fault['msg']}"
 
 
 def show_clock(ws: Workspace, at: datetime | None, *, live: bool) -> None:

@@ -51,10 +51,11 @@ def cuts(at: datetime, begins: datetime, horizon_days: int, count: int, every_da
     wanted = [calibrate - horizon - timedelta(days=every_days * i) for i in range(count)]
     learn = tuple(sorted(moment for moment in wanted if moment >= first))
     if not learn:
+        days = max(0, (at - begins).days)
         raise HistoryTooShortError(
-            f"history begins {begins:%Y-%m-%d}, {(at - begins).days} days before {at:%Y-%m-%d}: a horizon of "
-            f"{horizon_days} days needs {2 * horizon_days + _WARM_UP_DAYS}; load more history or set "
-            f"churn.horizon_days to at most {max(1, ((at - begins).days - _WARM_UP_DAYS) // 2)} in training.yaml"
+            f"a horizon of {horizon_days} days needs {2 * horizon_days + _WARM_UP_DAYS} days of history, there are "
+            f"{days} (from {begins:%Y-%m-%d} on); load more history or set churn.horizon_days to at most "
+            f"{max(1, (days - _WARM_UP_DAYS) // 2)} in training.yaml"
         )
     return Cuts(learn, calibrate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def _read_excel(path: Path) -> pd.DataFrame:
 def _read_text(path: Path, form: TextFormat) -> pd.DataFrame:
     for encoding in form.encodings:
         try:
-            return _read_encoded(path, form, encoding)
+            frame = _read_encoded(path, form, encoding)
         except UnicodeDecodeError:
             continue
         except LookupError as error:
@@ -115,6 +116,7 @@ def _read_text(path: Path, form: TextFormat) -> pd.DataFrame:
                 f"{path.name}: not readable as text with the separator {form.separator!r} ({_short(error)}); "
                 "check the file, or name its separator in a map.yaml."
             ) from error
+        return _without_surplus(frame, path.name)
     raise BorderError(
         f"{path.name}: not encoded in {' or '.join(map(_named, form.encodings))}; save the file in UTF-8, "
         "or name its encoding in a map.yaml (`encoding: cp1252` for most Windows exports)."
@@ -134,6 +136,33 @@ def _read_encoded(path: Path, form: TextFormat, encoding: str) -> pd.DataFrame:
         header=0 if header is None else None,
         compression="zip" if zipfile.is_zipfile(path) else None,
     )
+
+
+def _without_surplus(frame: pd.DataFrame, file: str) -> pd.DataFrame:
+    """The frame, once it is sure that each value stands under its own name.
+
+    A separator at the end of every line is forgiven. pandas takes the first fields of longer lines as row names, and
+    numbers a name that comes twice; neither may pass.
+    """
+    twice = [name for name in map(str, frame.columns) if _numbered(name) in frame.columns and name != _numbered(name)]
+    if twice:
+        raise BorderError(f"{file}: column {_numbered(twice[0])} is there twice; rename or remove one of them.")
+    if isinstance(frame.index, pd.RangeIndex):
+        return frame
+    surplus = frame.index.nlevels
+    names = list(frame.columns)
+    if not frame[names[-surplus:]].isna().all(axis=None):
+        raise BorderError(
+            f"{file}: lines have {len(names) + surplus} values, the first line names {len(names)} columns; "
+            "name them all, or put values that contain the separator in quotes."
+        )
+    shifted = frame.reset_index().iloc[:, : len(names)]
+    return shifted.set_axis(names, axis=1)
+
+
+def _numbered(name: str) -> str:
+    """The name without the number that pandas puts behind one that comes twice."""
+    return re.sub(r"\.\d+$", "", name)
 
 
 def _named(encoding: str) -> str:
