@@ -42,7 +42,12 @@ def _book(catalog: Catalog, policy: Policy) -> _Book:
     kept = _books.get(key)
     if kept is not None and kept[0] is catalog:
         return kept[1]
-    families = {"offer": catalog.offers, "action": catalog.actions, "benefit": catalog.benefits}
+    # An offer is one of the actions that may come next; an answer about offers alone leaves the others out.
+    families = {
+        "offer": catalog.offers,
+        "action": (*catalog.actions, *catalog.offers),
+        "benefit": catalog.benefits,
+    }
     book = {
         family: tuple((eligibility.ready(one), value.terms(one, policy)) for one in many if one.type != "do_nothing")
         for family, many in families.items()

@@ -216,11 +216,15 @@ def unit(key: str) -> float:
 
 
 def nothing_is_drawn(member_id: str, family: FamilyName, at: float, policy: Policy) -> bool:
-    """Whether the "do nothing" floor fell on the member for this family's reward window."""
+    """Whether the "do nothing" floor fell on the member for this family's reward window.
+
+    Families with the same window share the draw: an offer that comes as the next action is not withheld from the one
+    answer and given in the other.
+    """
     floor = policy.families[family].do_nothing_floor
     if not floor:
         return False
-    return unit(f"{policy.salt}|nothing|{member_id}|{family}|{window(at, family, policy)}") < floor
+    return unit(f"{policy.salt}|nothing|{member_id}|{window(at, family, policy)}") < floor
 
 
 def probabilities(scores: Sequence[float], exploration: Exploration | None) -> list[float]:

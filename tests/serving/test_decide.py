@@ -79,6 +79,14 @@ def test_the_test_catalogue_is_worth_what_it_says() -> None:
     assert [(result.id, result.value.net) for result in found.results] == [("a", 1.0), ("b", 0.8)]
 
 
+def test_an_offer_competes_for_the_next_best_action_and_an_action_never_for_an_offer() -> None:
+    rich = offers(gift("a", 0.01))
+    action = run(catalog=rich, policy=CERTAIN, asked=ask("action", count=40))
+    assert ("a", "offer") in [(result.id, result.kind) for result in action.results]
+    offer = run(catalog=rich, policy=CERTAIN, asked=ask("offer", count=40))
+    assert {result.id for result in offer.results} <= {"a", "do_nothing"}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_probabilities_sum_to_one_at_every_rank_and_the_slate_is_their_product(family: str) -> None:
     for index in range(200):
