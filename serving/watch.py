@@ -92,14 +92,15 @@ class Watch:
         self._when("champions", (ws.champions,), self._take_champions)
 
     def _when(self, source: str, paths: tuple[Path, ...], take: Callable[[], tuple[str, ...]]) -> None:
-        mark = tuple(_marks(paths, whole=source != "online"))
-        if self._marks.get(source) == mark:
-            return
         try:
+            mark = tuple(_marks(paths, whole=source != "online"))
+            if self._marks.get(source) == mark:
+                return
             faults = take()
+            self._marks[source] = mark
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, the last good one goes on
             faults = (f"{type(error).__name__}: {error}",)
-        self._marks[source] = mark
+            self._marks.pop(source, None)  # it is tried again at the next look
         self.faults = {name: kept for name, kept in self.faults.items() if name != source}
         if faults:
             self.faults[source] = faults

@@ -47,7 +47,7 @@ def demo(
     products: Annotated[int, typer.Option(help="Products of the simulated programme.", min=50)] = 500,
     world: Annotated[str, typer.Option(help="World of the simulated programme: none, weak or strong.")] = "strong",
     seed: Annotated[int, typer.Option(help="Seed of the simulated programme.")] = 7,
-    port: Annotated[int, typer.Option(help="Port on localhost.")] = 3000,
+    port: Annotated[int, typer.Option(help="Port on localhost.", min=1, max=65535)] = 3000,
     once: Annotated[
         bool, typer.Option("--once", help="Stop after printing; exit 0 only if every answer holds.")
     ] = False,
@@ -141,7 +141,7 @@ def promote(
 def serve(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
-    port: Annotated[int, typer.Option(help="Port.")] = 3000,
+    port: Annotated[int, typer.Option(help="Port.", min=1, max=65535)] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     open_: Annotated[
         bool, typer.Option("--open", help="Ask for no API key. For a demonstration on localhost only.")
@@ -286,20 +286,24 @@ def bench(what: Annotated[str, typer.Argument(help="serve, features or train.")]
 
 def main() -> None:
     """Run the command line; an error that names its way out is printed plainly, without a traceback."""
-    from tessera.setup import RefusedError, explain
+    from tessera.setup import explain
 
     if not sys.warnoptions:
         # What libraries warn of is for us, not for the person at the terminal; processes started here inherit that.
-        warnings.simplefilter("ignore")
+        warnings.showwarning = _unshown
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         app()
-    except RefusedError as error:
-        print(f"tessera: {error}", file=sys.stderr)
+    except Exception as error:
+        text = explain(error)
+        if text is None:
+            raise
+        print(f"tessera: {text}", file=sys.stderr)
         sys.exit(2)
-    except (ValueError, OSError) as error:
-        print(f"tessera: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+
+
+def _unshown(*_: object, **__: object) -> None:
+    """A filter would not do: some libraries set filters of their own as they are imported."""
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ def serve(ws: Workspace, host: str, port: int, *, needs_key: bool) -> int:
     os.environ["TESSERA_CONFIGS"] = str(ws.config_folder)
     os.environ["TESSERA_OPEN"] = "0" if needs_key else "1"
     from serving import service
+    from serving.house import open_house
 
     listening = listen(host, port)
+    open_house(ws, secrets.token_bytes).close()  # what keeps it from opening is said plainly here, not by the server
     ending = threading.Event()
     keeper = threading.Thread(target=_keep_fresh, args=(ws, ending), daemon=True)
     keeper.start()

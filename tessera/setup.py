@@ -52,16 +52,14 @@ _CLOSED = ("Permission denied", "Read-only file system", "unable to open databas
 
 
 def _of_the_disk(error: BaseException) -> str | None:
-    """What disks and ports say, whichever library passed it on."""
+    """What disks say, whichever library passed it on."""
     number, text = getattr(error, "errno", None), str(error)
     where = getattr(error, "filename", None)
     named = f" ({where})" if where else ""
     if number == errno.ENOSPC or any(words in text for words in _FULL):
         return f"the disk is full{named}: nothing accepted is lost; free space and run again"
-    if number == errno.EADDRINUSE:
-        return f"{error}: choose another with --port, or stop the process that listens there"
     if isinstance(error, PermissionError) or number == errno.EROFS or any(words in text for words in _CLOSED):
-        return f"{where or text}: may not be read or written; give this user the right to, or choose another --home"
+        return f"{where or text}: may not be read or written; give this user the right to, or choose another folder"
     return None
 
 
