@@ -94,16 +94,16 @@ def remake(ws: Workspace, raw: Path) -> None:
 
 def copy(of: Path, to: Path) -> Workspace:
     """A copy with a configuration of its own that a test may change; its clock reads noon."""
-    shutil.copytree(of, to)
+    copy_whole(of, to)
     quick_configs(to / "configs")
-    _move_registry(of, to)
     ws = Workspace(to)
     clock.set_to(ws, NOON)
     return ws
 
 
-def _move_registry(of: Path, to: Path) -> None:
-    """MLflow writes down where artefacts lie; the copy keeps its own."""
+def copy_whole(of: Path, to: Path) -> None:
+    """A copy as it is. MLflow writes down where artefacts lie; the copy keeps its own."""
+    shutil.copytree(of, to)
     with contextlib.closing(sqlite3.connect(to / "mlflow" / "mlflow.db")) as database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (of.as_uri(), to.as_uri()))
