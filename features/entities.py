@@ -167,9 +167,7 @@ class Candidate:
     tags: tuple[str, ...] = ()
 
 
-DO_NOTHING = Candidate(
-    id="do_nothing", family="action", type="do_nothing", name="Do nothing", content={"title": ""}
-)
+DO_NOTHING = Candidate(id="do_nothing", family="action", type="do_nothing", name="Do nothing", content={"title": ""})
 
 
 @dataclass(frozen=True, slots=True)
