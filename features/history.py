@@ -180,8 +180,13 @@ def _manifest(tables_dir: Path) -> dict[str, Any]:
     path = tables_dir / "manifest.json"
     if not path.exists():
         return {"tables": {}, "watermark": None}
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"tables": dict(loaded["tables"]), "watermark": loaded["watermark"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BorderError(
+            f"{path.name}: is not what was written ({error}); load the history again with `tessera ingest`"
+        ) from error
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def update(ws: Workspace, stop: threading.Event, clock: Callable[[], float], eve
     while not stop.is_set() and os.getppid() == parent:
         try:
             position = step(ws, journal, position, _now(ws, clock), refresh)
-        except (JournalError, OSError, ValueError):
-            _LOG.exception("could not update; trying again")
+        except (JournalError, OSError, ValueError) as error:
+            _LOG.error("could not bring features up to date (%s: %s); trying again", type(error).__name__, error)
             stop.wait(1.0)
         if position >= journal.last_seq():
             stop.wait(every)

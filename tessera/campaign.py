@@ -59,6 +59,7 @@ def decide(ws: Workspace, member: str | None, family: str, channel: str, out: Pa
         return 0
     if member is None:
         raise RefusedError("name a member, or ask for all of them with --all")
+    needs_tables(ws)
     with _house(ws) as house:
         asked = DecisionRequest.model_validate({"member_id": member, "channel": channel, "direction": "outbound"})
         plan = house.engine.plan(call(FAMILIES[family], member, asked, house.now(), b""))

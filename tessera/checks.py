@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from features import history
+from features.border import BorderError
 from features.workspace import Workspace
 from serving import access, champions, rulebook
 from serving.champions import BundleError
 from serving.rulebook import RulebookError
+from tessera import clock
+
+_SQLITE = b"SQLite format 3\x00"
 
 
 def run(ws: Workspace) -> int:
@@ -21,6 +25,7 @@ def run(ws: Workspace) -> int:
         ("catalogue, policy and experiments", _written),
         ("training configuration", _training),
         ("tables", _tables),
+        ("databases and clock", _databases),
         ("models", _models),
         ("API keys", _keys),
     )
@@ -58,7 +63,25 @@ def _tables(ws: Workspace) -> Iterator[str]:
     if not ws.tables.exists():
         yield f"no history in {ws.root}: run `tessera ingest --source … --path …`"
         return
-    yield from history.damage(ws.tables)
+    try:
+        yield from history.damage(ws.tables)
+    except BorderError as error:
+        yield str(error)
+
+
+def _databases(ws: Workspace) -> Iterator[str]:
+    """Whether the databases are databases, and the clock a clock."""
+    for path, remedy in (
+        (ws.journal, "restore it from a backup; moved away, the service starts a new one"),
+        (ws.online, "remove it and run `tessera features`"),
+        (ws.mlflow / "mlflow.db", "restore it from a backup, or move the folder away and train again"),
+    ):
+        if path.exists() and path.stat().st_size and path.open("rb").read(16) != _SQLITE:
+            yield f"{path.name} is damaged, it is no SQLite file: {remedy}"
+    try:
+        clock.offset(ws)
+    except ValueError as error:
+        yield str(error)
 
 
 def _models(ws: Workspace) -> Iterator[str]:

@@ -14,7 +14,12 @@ def offset(ws: Workspace) -> timedelta:
     """How far the programme clock is from real time; zero where nobody set it."""
     if not ws.clock.exists():
         return timedelta(0)
-    return timedelta(seconds=float(json.loads(ws.clock.read_text())["offset_seconds"]))
+    try:
+        return timedelta(seconds=float(json.loads(ws.clock.read_text())["offset_seconds"]))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{ws.clock.name}: is not what was written ({error}); `tessera clock --live` or `--at` writes it again"
+        ) from error
 
 
 def now(ws: Workspace) -> datetime:

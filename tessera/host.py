@@ -39,6 +39,8 @@ def serve(ws: Workspace, host: str, port: int, *, needs_key: bool) -> int:
 
     listening = listen(host, port)
     open_house(ws, secrets.token_bytes).close()  # what keeps it from opening is said plainly here, not by the server
+    if not ws.champions.exists():
+        print("no model serves yet, so answers come marked `degraded`: `tessera train`, `promote`", file=sys.stderr)
     ending = threading.Event()
     keeper = threading.Thread(target=_keep_fresh, args=(ws, ending), daemon=True)
     keeper.start()

@@ -39,10 +39,12 @@ class Night:
 def open_night(ws: Workspace, of: date) -> Night:
     """The night of a date: what is left of it if it was interrupted, a fresh one otherwise."""
     path = ws.root / "nightly.json"
-    if path.exists():
+    try:
         before = json.loads(path.read_text())
         if before["of"] == of.isoformat():
             return Night(path, of, list(before["done"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass  # the ledger only saves time: without it every step is done once more, to the same result
     return Night(path, of)
 
 

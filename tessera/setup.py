@@ -42,12 +42,17 @@ def explain(error: Exception) -> str | None:
         if (said := _of_the_disk(seen)) is not None:
             return said
         seen = seen.__cause__ or seen.__context__
+    if any(words in str(error) for words in _DAMAGED):
+        return "a database of the workspace is damaged: `tessera check` says which, and what to do"
+    if type(error).__name__ == "DecodeError":
+        return "feast/registry.db is damaged: remove it and run `tessera features`; it is made from the definitions"
     if type(error).__name__ == "ValidationError":
         return "; ".join(_invalid(fault) for fault in getattr(error, "errors", list)())
     return str(error) if isinstance(error, (RefusedError, ValueError, OSError)) else None
 
 
 _FULL = ("No space left on device", "database or disk is full", "not enough space")
+_DAMAGED = ("file is not a database", "database disk image is malformed")
 _CLOSED = ("Permission denied", "Read-only file system", "unable to open database", "readonly database")
 
 

@@ -135,7 +135,12 @@ def champions(ws: Workspace) -> dict[str, str]:
     """Model → version that serves."""
     if not ws.champions.exists():
         return {}
-    return {str(name): str(number) for name, number in json.loads(ws.champions.read_text()).items()}
+    try:
+        return {str(name): str(number) for name, number in json.loads(ws.champions.read_text()).items()}
+    except (ValueError, AttributeError) as error:
+        raise RegistryError(
+            f"{ws.champions.name}: is not what was written ({error}); remove it and promote again"
+        ) from error
 
 
 def crown(ws: Workspace, name: str, number: str) -> None:
