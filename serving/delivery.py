@@ -53,15 +53,7 @@ async def _within(
 ) -> tuple[Kept, ...]:
     if journal.waiting > CROWDED:
         raise LateError("too much waits for the journal")
-    ticket = journal.submit_decisions(rows, loop)
-    ticket.orphaned = lambda _: _take_back(journal, rows)
-    return cast(tuple[Kept, ...], await ticket.within(seconds))
-
-
-def _take_back(journal: Journal, rows: Iterable[DecisionRow]) -> None:
-    with contextlib.suppress(JournalError):
-        for row in rows:
-            journal.void(row.decision_id)
+    return cast(tuple[Kept, ...], await journal.submit_decisions(rows, loop).within(seconds))
 
 
 def _settled(engine: Engine, plan: Plan, outcome: Kept) -> dict[str, Any]:

@@ -141,10 +141,6 @@ class Journal:
         """Hand in a request that was answered with a decision that stood; the ticket settles to `Kept`."""
         return self._put(Ticket(row, durable=False, loop=loop))
 
-    def void(self, decision_id: str) -> None:
-        """Take back a decision whose caller got another answer. Nobody waits for it."""
-        self._put(Ticket(VoidRow(decision_id), durable=False))
-
     def _put(self, ticket: Ticket) -> Ticket:
         self._writer.put(ticket)
         return ticket

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from serving.journal_rows import Outcome, Work
+
+_FATE = threading.Lock()
+"""Held while a ticket is given up or sealed, so that it is never both."""
 
 
 class JournalError(RuntimeError):
@@ -21,7 +24,7 @@ class LateError(JournalError):
 class Ticket:
     """One work on its way into the journal. `outcome` or `error` is there once it is settled."""
 
-    __slots__ = ("abandoned", "bell", "durable", "error", "future", "loop", "orphaned", "outcome", "settled", "work")
+    __slots__ = ("abandoned", "bell", "durable", "error", "future", "loop", "outcome", "settled", "work")
 
     def __init__(self, work: Work, *, durable: bool, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.work = work
@@ -33,14 +36,13 @@ class Ticket:
         self.error: JournalError | None = None
         self.settled = False
         self.abandoned = False
-        self.orphaned: Callable[[Ticket], None] | None = None
 
     async def within(self, seconds: float) -> Outcome:
         """The outcome, waited for at most `seconds` (on the ticket's own event loop).
 
         Raises:
-            LateError: it took longer. The work is dropped if it was not begun; if it is kept after all, `orphaned` is
-                called, so that the journal does not claim what the caller never got.
+            LateError: it took longer. The work is dropped, and a decision that is kept after all is taken back before
+                anything else is written, so that the journal does not claim what the caller never got.
             JournalError: it was not kept.
         """
         if self.loop is None or self.future is None:
@@ -52,9 +54,10 @@ class Ticket:
             alarm.cancel()
 
     def _expire(self) -> None:
-        if self.settled or self.future is None or self.future.done():
-            return
-        self.abandoned = True
+        with _FATE:
+            if self.settled or self.future is None or self.future.done():
+                return
+            self.abandoned = True
         self.future.set_exception(LateError("the journal is late"))
 
     def wait(self, timeout: float | None = None) -> Outcome:
@@ -68,6 +71,14 @@ class Ticket:
         if self.error:
             raise self.error
         return self.outcome
+
+
+def seal(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """From now on nobody gives these up, because they are kept; returns those that were given up before."""
+    with _FATE:
+        for ticket in tickets:
+            ticket.settled = True
+        return [ticket for ticket in tickets if ticket.abandoned]
 
 
 def settle(tickets: Sequence[Ticket], error: JournalError | None) -> None:
@@ -91,8 +102,6 @@ def _resolve(tickets: Sequence[Ticket]) -> None:
     for ticket in tickets:
         future = ticket.future
         if future is None or future.done():
-            if ticket.abandoned and ticket.error is None and ticket.orphaned:
-                ticket.orphaned(ticket)
             continue
         if ticket.error:
             future.set_exception(ticket.error)

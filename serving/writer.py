@@ -18,8 +18,9 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
+from serving.journal_rows import DecisionRow, VoidRow
 from serving.journal_sql import SCHEMA, commit
-from serving.tickets import JournalError, Ticket, settle
+from serving.tickets import JournalError, Ticket, seal, settle
 
 GROUP = 256
 """At most this many works go into one commit."""
@@ -91,7 +92,6 @@ class Writer:
             first = self._queue.get()
             group = [first] if first else []
             open_for_work = first is not None and self._gather(group)
-            group = [ticket for ticket in group if not ticket.abandoned]
             if group:
                 self._write(group)
 
@@ -109,7 +109,10 @@ class Writer:
     def _write(self, group: Sequence[Ticket]) -> None:
         try:
             with _Turn(self._lock):
-                outcomes = commit(self._connection, [ticket.work for ticket in group])
+                # Whose caller could not wait until it was our turn got another answer by now.
+                group = [ticket for ticket in group if not ticket.abandoned]
+                outcomes = commit(self._connection, [ticket.work for ticket in group]) if group else []
+                self._take_back(seal([ticket for ticket in group if not ticket.durable]))
         except apsw.ConstraintError as error:
             if len(group) == 1:
                 return settle(group, JournalError(f"the journal refused a row: {error}"))
@@ -122,6 +125,17 @@ class Writer:
             ticket.outcome = outcome
         self._after_commit(group)
         return None
+
+    def _take_back(self, orphans: Sequence[Ticket]) -> None:
+        """Take back the decisions whose callers were told that it is too late while they were being written."""
+        rows = [row for ticket in orphans if isinstance(ticket.work, tuple) for row in ticket.work]
+        voids = [VoidRow(row.decision_id) for row in rows if isinstance(row, DecisionRow)]
+        try:
+            if voids:
+                commit(self._connection, voids)
+        except apsw.Error:
+            for void in voids:
+                self._queue.put(Ticket(void, durable=False))
 
     def _after_commit(self, group: Sequence[Ticket]) -> None:
         with self._dirty:

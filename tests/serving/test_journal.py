@@ -15,8 +15,10 @@ from typing import cast
 import pytest
 
 from serving.journal import Counts, DecisionRow, EventRow, Journal, JournalError, Kept, LateError, RequestRow
-from serving.journal_rows import ContactRow
+from serving.journal_rows import ContactRow, Work
 from serving.snapshot import Contact
+from serving.tickets import Ticket
+from serving.writer import Writer
 
 ROOT = Path(__file__).parents[2]
 DAY = 24 * 3600 * 1_000_000
@@ -146,7 +148,6 @@ def test_a_journal_held_up_is_late_and_claims_nothing_that_was_not_given(journal
         loop = asyncio.get_running_loop()
         contact = ContactRow("off_1", "gift", "offer", "app")
         begun = journal.submit_decisions([decision("begun", period_key="p", request_id="r", contacts=(contact,))], loop)
-        begun.orphaned = lambda _: journal.void("begun")
         await asyncio.sleep(0.02)
         waiting = journal.submit_decisions([decision("waiting", period_key="q")], loop)
         began = loop.time()
@@ -161,12 +162,44 @@ def test_a_journal_held_up_is_late_and_claims_nothing_that_was_not_given(journal
 
     asyncio.run(ask())
     os.close(holder)
-    begun = journal.find_decision("begun")
-    assert begun is None or not begun.learnable
+    assert journal.find_decision("begun") is None
     assert journal.find_period("p") is None
     assert journal.find_request("r", 1_000) is None
     assert journal.memory("m1", 0).contacts == ()
     assert journal.find_decision("waiting") is None
+
+
+class GivenUpMeanwhile(Ticket):
+    """A decision whose caller gives up at the moment at which it is being written."""
+
+    __slots__ = ("_work",)
+
+    @property
+    def work(self) -> Work:
+        self.abandoned = True
+        return self._work
+
+    @work.setter
+    def work(self, value: Work) -> None:
+        self._work = value
+
+
+def test_a_decision_given_up_while_it_was_written_is_taken_back_before_the_next_is_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    contact = ContactRow("off_1", "gift", "offer", "app")
+    row = decision("begun", period_key="p", request_id="r", contacts=(contact,))
+    writer = Writer(tmp_path / "journal.db")
+    begun = GivenUpMeanwhile((row,), durable=False)
+    writer.put(begun)
+    begun.wait(5)
+    again = Ticket((decision("again", period_key="p", request_id="r"),), durable=False)
+    writer.put(again)
+    assert again.wait(5) == (Kept("stored", "again"),)
+    writer.close()
+    assert {row.decision_id for row in journal.decisions_of("m1") if row.learnable} == {"again"}
+    assert journal.memory("m1", 0).contacts == ()
+    assert journal.find_request("r", 1_000) == (b"", "again")
+    journal.close()
 
 
 def test_a_file_that_is_no_journal_is_named_with_a_way_out(tmp_path: Path) -> None:
