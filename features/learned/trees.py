@@ -2,6 +2,9 @@
 
 All splits of all trees are compared at once; each split that says "right" strikes out the leaves on its left, and the
 leftmost leaf left over is the answer of its tree (QuickScorer: Lucchese et al. 2015, SIGIR). A tree may have 64 leaves.
+
+A comparison with NaN is false. So where a missing value goes left, the split is asked the other way round, on the
+negated value: then "false" is what a missing value must come to everywhere, and no row has to be searched for one.
 """
 
 from __future__ import annotations
@@ -19,8 +22,28 @@ MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 """How a split takes missing values, as LightGBM numbers it: as zero; zero is missing; NaN is missing."""
 _ZERO = float(np.float32(1e-35))
 """LightGBM takes anything this near to zero for zero; its constant is a 32-bit float."""
+_ONE = np.uint64(1)
 _BLOCK = 128
 """Rows evaluated at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """The splits as a grid, (deepest tree, n_trees), read row by row; what a small tree lacks strikes out nothing."""
+
+    column: NDArray[np.intp]
+    """(n_cells,): position in a row followed by its negation."""
+    bound: NDArray[np.float64]
+    """(n_cells,): the question is whether the value is at most this."""
+    yes: NDArray[np.uint64]
+    """(n_cells,): the leaves still possible then."""
+    no: NDArray[np.uint64]
+    """(n_cells,): the leaves still possible otherwise, and for NaN."""
+    zero: NDArray[np.intp]
+    """Cells at which zero counts as missing."""
+    at_zero: NDArray[np.uint64]
+    """The leaves still possible there for a zero."""
+    depth: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,34 +101,55 @@ class Trees:
                        self.split_value, self.leaf_value)  # fmt: skip
 
     @cached_property
-    def _nan_left(self) -> NDArray[np.bool_]:
-        return np.where(self.missing == MISSING_NONE, self.threshold >= 0.0, self.default_left)
+    def _grid(self) -> _Grid:
+        trees, sizes = len(self.split_starts) - 1, np.diff(self.split_starts)
+        depth = int(sizes.max(initial=0))
+        tree = np.repeat(np.arange(trees), sizes)
+        cell = (np.arange(len(self.feature)) - self.split_starts[tree]) * trees + tree
+        keeps, reverse = (
+            self.layout.keeps,
+            np.where(self.missing == MISSING_NONE, self.threshold >= 0, self.default_left),
+        )
+        beyond = np.where(self.threshold == np.inf, np.nan, -np.nextafter(self.threshold, np.inf))
+        grid = _Grid(
+            column=np.zeros(depth * trees, np.intp),
+            bound=np.zeros(depth * trees),
+            yes=np.full(depth * trees, FULL),
+            no=np.full(depth * trees, FULL),
+            zero=cell[self.missing == MISSING_ZERO],
+            at_zero=np.where(self.default_left, FULL, keeps)[self.missing == MISSING_ZERO],
+            depth=depth,
+        )
+        grid.column[cell] = self.feature + np.where(reverse, len(self.feature_names), 0)
+        grid.bound[cell] = np.where(reverse, beyond, self.threshold)
+        grid.yes[cell], grid.no[cell] = np.where(reverse, keeps, FULL), np.where(reverse, FULL, keeps)
+        return grid
 
     @cached_property
-    def _zero_splits(self) -> NDArray[np.intp]:
-        return np.flatnonzero(self.missing == MISSING_ZERO)
+    def _value_at(self) -> NDArray[np.float64]:
+        """(n_leaves,): the answers, the leaves of each tree from left to right."""
+        return self.leaf_value[self.layout.leaf_at]
 
-    def _goes_left(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which way each row goes at each split, (n, n_splits)."""
-        values = rows[:, self.feature]
-        left: NDArray[np.bool_] = values <= self.threshold
-        if np.isnan(rows).any():
-            np.copyto(left, self._nan_left, where=np.isnan(values))
-        if self._zero_splits.size:
-            at_zero = np.abs(values[:, self._zero_splits]) <= _ZERO
-            left[:, self._zero_splits] = np.where(
-                at_zero, self.default_left[self._zero_splits], left[:, self._zero_splits]
-            )
-        return left
-
-    def _leaves(self, rows: NDArray[np.float64]) -> NDArray[np.intp]:
-        """The leaf each row ends in, for each tree, (n, n_trees); positions in `leaf_value`."""
-        alive = np.where(self._goes_left(rows), FULL, self.layout.keeps)
-        alive = np.bitwise_and.reduceat(alive, self.split_starts[:-1], axis=1)
-        lowest = alive & (~alive + np.uint64(1))
-        order = np.bitwise_count(lowest - np.uint64(1))
-        found: NDArray[np.intp] = self.layout.leaf_at[self.layout.first_leaf + order]
+    def _ends(self, rows: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Where each row ends in each tree, (n, n_trees); positions among the leaves from left to right."""
+        grid, count = self._grid, len(self.split_starts) - 1
+        values = np.concatenate((rows, -rows), axis=1).take(grid.column, axis=1)
+        alive = np.where(values <= grid.bound, grid.yes, grid.no)
+        if grid.zero.size:
+            alive[:, grid.zero] = np.where(values[:, grid.zero] == 0.0, grid.at_zero, alive[:, grid.zero])
+        alive = np.bitwise_and.reduce(alive.reshape(len(rows), grid.depth, count), axis=1)
+        order = np.bitwise_count(~alive & (alive - _ONE))
+        found: NDArray[np.intp] = self.layout.first_leaf + order
         return found
+
+    def _all_ends(self, rows: NDArray[np.float64]) -> NDArray[np.intp]:
+        rows = np.ascontiguousarray(rows, np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.feature_names):
+            raise LearnedError(f"trees: rows of shape {rows.shape} given, {len(self.feature_names)} features learned")
+        rows = np.where(np.abs(rows) <= _ZERO, 0.0, rows)
+        if len(rows) <= _BLOCK:
+            return self._ends(rows)
+        return np.concatenate([self._ends(rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK)])
 
     def leaves(self, rows: NDArray[np.float64]) -> NDArray[np.intp]:
         """The leaf each row ends in, for each tree.
@@ -116,17 +160,12 @@ class Trees:
         Returns:
             (n, n_trees): positions in `leaf_value`.
         """
-        rows = np.ascontiguousarray(rows, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != len(self.feature_names):
-            raise LearnedError(f"trees: rows of shape {rows.shape} given, {len(self.feature_names)} features learned")
-        rows = np.where(np.abs(rows) <= _ZERO, 0.0, rows)
-        if len(rows) <= _BLOCK:
-            return self._leaves(rows)
-        return np.concatenate([self._leaves(rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK)])
+        found: NDArray[np.intp] = self.layout.leaf_at[self._all_ends(rows)]
+        return found
 
     def raw(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of the trees' answers, (n,), added up in LightGBM's order so that it is equal to the last bit."""
-        values = self.leaf_value[self.leaves(rows)]
+        values = self._value_at[self._all_ends(rows)]
         return np.add.accumulate(values, axis=1)[:, -1] if values.shape[1] else np.zeros(len(values))
 
     def predict(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
