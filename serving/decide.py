@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -32,29 +32,59 @@ class Appraisal:
     suppressed: tuple[Suppressed, ...]
 
 
-_Book = Mapping[str, tuple[tuple[eligibility.Rules, value.Terms], ...]]
-_books: dict[tuple[int, str], tuple[Catalog, _Book]] = {}
+_Entry = tuple[eligibility.Rules, value.Terms]
+_Settled = tuple[tuple[eligibility.Rules, value.Terms, Suppressed | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """A catalogue with all that does not depend on the member, and with what is the same for many members."""
+
+    catalog: Catalog
+    families: Mapping[str, tuple[_Entry, ...]]
+    places: frozenset[str]
+    """The placements that some candidate is made for."""
+    settled: dict[tuple[object, ...], _Settled] = field(default_factory=dict)
+
+    def entries(self, ask: Ask, who: Portrait) -> _Settled:
+        """The candidates of the family with their settled reasons; kept, as there are few kinds of members."""
+        asked = self.places.intersection([place.id for place in ask.placements]) if self.places else None
+        key = (ask.family, ask.channel, asked, who.tier.id, who.lifecycle, who.value)
+        found = self.settled.get(key)
+        if found is None:
+            many = self.families.get(ask.family, ())
+            found = tuple((rules, terms, eligibility.settled(rules, ask, who)) for rules, terms in many)
+            if len(self.settled) < _KEPT_KINDS:
+                self.settled[key] = found
+        return found
+
+
+_KEPT_KINDS = 4096
+_books: dict[tuple[int, str], _Book] = {}
 
 
 def _book(catalog: Catalog, policy: Policy) -> _Book:
     """The catalogue with all that does not depend on the member worked out; kept for the last few catalogues."""
     key = (id(catalog), policy.version)
     kept = _books.get(key)
-    if kept is not None and kept[0] is catalog:
-        return kept[1]
+    if kept is not None and kept.catalog is catalog:
+        return kept
     # An offer is one of the actions that may come next; an answer about offers alone leaves the others out.
     families = {
         "offer": catalog.offers,
         "action": (*catalog.actions, *catalog.offers),
         "benefit": catalog.benefits,
     }
-    book = {
+    ready = {
         family: tuple((eligibility.ready(one), value.terms(one, policy)) for one in many if one.type != "do_nothing")
         for family, many in families.items()
     }
+    book = _Book(
+        catalog, ready, frozenset(place for many in families.values() for one in many for place in one.placements)
+    )
     while len(_books) >= _KEPT:
         _books.pop(next(iter(_books)), None)
-    _books[key] = (catalog, book)
+    _books[key] = book
     return book
 
 
@@ -77,12 +107,13 @@ def appraise(
     now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep)
     stages = eligibility.stages(now)
     allowed, suppressed = [], []
-    for rules, terms in _book(catalog, policy).get(ask.family, ()):
-        reason = eligibility.why_not(rules, now, stages) or _empty_handed(rules.candidate, learned)
+    channel = None if ask.channel is None else policy.channel(ask.channel)
+    for rules, terms, is_settled in _book(catalog, policy).entries(ask, who):
+        reason = eligibility.why_not(rules, now, stages, is_settled) or _empty_handed(rules.candidate, learned)
         if reason is not None:
             suppressed.append(reason)
             continue
-        through = policy.channel(eligibility.route(rules.candidate, ask))
+        through = channel or policy.channel(eligibility.route(rules.candidate, ask))
         worth = value.worth(terms, who, learned, policy, catalog.programme, through, past.recent)
         allowed.append((rules.candidate, worth))
     return Appraisal(policy, who, enrolment, held_out, tuple(allowed), tuple(suppressed))

@@ -103,28 +103,53 @@ def caller_filter(ask: Ask) -> Callable[[Mapping[str, object]], bool] | None:
 Stage = Callable[[Rules, Circumstances], Suppressed | None]
 
 
-def stages(now: Circumstances) -> tuple[Stage, ...]:
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages that can drop anything, before and after those that `settled` stands for."""
+
+    early: tuple[Stage, ...]
+    late: tuple[Stage, ...]
+
+
+def stages(now: Circumstances) -> Stages:
     """The stages that can drop anything under these circumstances, in order."""
     snapshot, ask, past = now.snapshot, now.ask, now.history
-    every: tuple[tuple[object, Stage], ...] = (
+    early: tuple[tuple[object, Stage], ...] = (
         (snapshot.paused, _control),
         (ask.include or ask.exclude or now.keep, _request),
-        (True, _validity),
-        (True, _place),
-        (True, _segment),
+    )
+    late: tuple[tuple[object, Stage], ...] = (
         (True, _member),
         (ask.channel is None or ask.channel in NEEDS_CONSENT, _consent),
         (past.by_candidate or past.by_channel, _contacts),
         (snapshot.refused or now.withheld or now.held_out, _kept_back),
     )
-    return tuple(stage for applies, stage in every if applies)
+    return Stages(*(tuple(stage for applies, stage in every if applies) for every in (early, late)))
 
 
-def why_not(rules: Rules, now: Circumstances, through: tuple[Stage, ...]) -> Suppressed | None:
-    """The first reason for which the candidate may not be given; None where it may. `through` comes from `stages`."""
-    for stage in through:
-        reason = stage(rules, now)
-        if reason is not None:
+def settled(rules: Rules, ask: Ask, who: Portrait) -> Suppressed | None:
+    """The reason that hangs on channel, placements, tier and labels alone, and so is the same for many members."""
+    return _place(rules, ask) or _segment(rules, who)
+
+
+def why_not(rules: Rules, now: Circumstances, through: Stages, is_settled: Suppressed | None) -> Suppressed | None:
+    """The first reason for which the candidate may not be given; None where it may.
+
+    Args:
+        rules: from `ready`.
+        now: the circumstances.
+        through: from `stages`.
+        is_settled: from `settled`.
+    """
+    for stage in through.early:
+        if (reason := stage(rules, now)) is not None:
+            return reason
+    if not rules.starts <= now.snapshot.at < rules.ends:
+        return _validity(rules, now)
+    if is_settled is not None:
+        return is_settled
+    for stage in through.late:
+        if (reason := stage(rules, now)) is not None:
             return reason
     return None
 
@@ -145,16 +170,14 @@ def _request(rules: Rules, now: Circumstances) -> Suppressed | None:
     return None
 
 
-def _validity(rules: Rules, now: Circumstances) -> Suppressed | None:
+def _validity(rules: Rules, now: Circumstances) -> Suppressed:
     if now.snapshot.at < rules.starts:
         return Suppressed(rules.candidate.id, "eligibility", "NOT_STARTED", rules.starts)
-    if now.snapshot.at >= rules.ends:
-        return Suppressed(rules.candidate.id, "eligibility", "ENDED")
-    return None
+    return Suppressed(rules.candidate.id, "eligibility", "ENDED")
 
 
-def _place(rules: Rules, now: Circumstances) -> Suppressed | None:
-    candidate, ask = rules.candidate, now.ask
+def _place(rules: Rules, ask: Ask) -> Suppressed | None:
+    candidate = rules.candidate
     if candidate.channels and ask.channel is not None and ask.channel not in candidate.channels:
         return Suppressed(candidate.id, "eligibility", "CHANNEL")
     if candidate.placements and not any(place.id in candidate.placements for place in ask.placements):
@@ -162,8 +185,8 @@ def _place(rules: Rules, now: Circumstances) -> Suppressed | None:
     return None
 
 
-def _segment(rules: Rules, now: Circumstances) -> Suppressed | None:
-    conditions, who = rules.candidate.conditions, now.portrait
+def _segment(rules: Rules, who: Portrait) -> Suppressed | None:
+    conditions = rules.candidate.conditions
     if conditions.tiers and who.tier.id not in conditions.tiers:
         return Suppressed(rules.candidate.id, "eligibility", "TIER")
     if conditions.lifecycles and who.lifecycle not in conditions.lifecycles:

@@ -7,6 +7,7 @@ of a bill add up exactly, and the numbers that an answer shows are the numbers t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from features.entities import Candidate, Programme
 from serving.policy import ChannelRules, Policy
@@ -39,8 +40,7 @@ class Terms:
     lever: float
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
+class Worth(NamedTuple):
     """The value of one candidate before it is written out; the lines of the bill in units of 1/10,000."""
 
     lines: tuple[int, int, int, int, int, int, int]
@@ -107,19 +107,28 @@ def worth(
     else:
         response, effect, basis = estimate.response, estimate.effect, "experiment"
         interval = (estimate.low, estimate.high)
-    basket, rules = who.basket, programme.points
-    given = offer.share_off * basket + min(offer.money_off, basket) + offer.cost
-    points = offer.points + offer.more_points * who.tier.earn_rate * basket
     margin = round(effect * who.margin * UNITS)
     lifetime = round(policy.delta * who.churn * offer.retention * response * who.year_margin * UNITS)
-    discount = -round(given * response * UNITS)
-    liability = -round(points * response * rules.cost_per_point * rules.redeemed_share * UNITS)
+    discount, liability = _given(offer, who, response, programme)
     contact = -round((offer.contact_cost + (channel.contact_cost if channel else 0.0)) * UNITS)
-    fatigue = -round(channel.fatigue * recent * UNITS) if channel else 0
+    fatigue = -round(channel.fatigue * recent * UNITS) if channel and recent else 0
     net = margin + lifetime + discount + liability + contact + fatigue
     pull = net * offer.lever if net > 0 else float(net)
     lines = (margin, lifetime, discount, liability, contact, fatigue, 0)
     return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval)
+
+
+def _given(offer: Terms, who: Portrait, response: float, programme: Programme) -> tuple[int, int]:
+    """What those who respond are given, in money and in points."""
+    discount = liability = 0
+    basket, rules = who.basket, programme.points
+    given = offer.share_off * basket + min(offer.money_off, basket) + offer.cost
+    if given:
+        discount = -round(given * response * UNITS)
+    points = offer.points + offer.more_points * who.tier.earn_rate * basket
+    if points:
+        liability = -round(points * response * rules.cost_per_point * rules.redeemed_share * UNITS)
+    return discount, liability
 
 
 def written(one: Worth) -> Value:

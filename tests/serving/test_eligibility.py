@@ -31,7 +31,9 @@ def judge(
         withheld=more.get("withheld", frozenset()),
         keep=eligibility.caller_filter(asked),
     )
-    return eligibility.why_not(eligibility.ready(candidate), now, eligibility.stages(now))
+    rules = eligibility.ready(candidate)
+    settled = eligibility.settled(rules, now.ask, now.portrait)
+    return eligibility.why_not(rules, now, eligibility.stages(now), settled)
 
 
 def offer(**over: Any) -> Candidate:
