@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.replay import Record, ReplayReport, Versions, read, replay
+from experiments.replay import Record, ReplayReport, Unread, Versions, read, replay
 from features.workspace import Workspace
 from serving import payload, records, rulebook
 from serving.champions import Champions, exactly
@@ -67,14 +67,21 @@ class _Past:
         return exactly(self._ws, dict(versions), names)
 
 
-def _records(journal: Journal, past: _Past) -> Iterator[Record]:
+def _records(journal: Journal, past: _Past) -> Iterator[Record | Unread]:
     after = 0
     while rows := journal.read_decisions(after, AT_ONCE):
         for row in rows:
-            versions = records.versions_of(payload.decode(row.payload).header)
-            book = past.book(versions)
-            yield read(row.payload, _finisher(book), _scorer(past.models(versions, book.finish.names), book))
+            try:
+                yield _record(row.payload, past)
+            except (ValueError, KeyError, OSError) as error:
+                yield Unread(row.decision_id, f"{type(error).__name__}: {error}")
         after = rows[-1].seq
+
+
+def _record(logged: bytes, past: _Past) -> Record:
+    versions = records.versions_of(payload.decode(logged).header)
+    book = past.book(versions)
+    return read(logged, _finisher(book), _scorer(past.models(versions, book.finish.names), book))
 
 
 def _finisher(book: Rulebook) -> Callable[[bytes, float], Mapping[str, float]]:

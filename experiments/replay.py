@@ -65,6 +65,14 @@ def read(blob: bytes, finish: Finish, score: Score | None = None) -> Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A decision whose rules, models or state are not there any more."""
+
+    decision_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """How the rules of a version are found; each is asked once for every version."""
 
@@ -112,11 +120,11 @@ def reexecute(
     return decide(snapshot, ask, learned, catalog, policy, experiments)
 
 
-def replay(records: Iterable[Record], versions: Versions, policy: Policy | None = None) -> ReplayReport:
+def replay(records: Iterable[Record | Unread], versions: Versions, policy: Policy | None = None) -> ReplayReport:
     """Run decisions again and compare.
 
     Args:
-        records: the decisions, with their inputs.
+        records: the decisions, with their inputs; one that is unread counts as failed.
         versions: where catalogues, policies and experiments of a version are.
         policy: takes the place of the logged one. Then `different` counts the decisions that would have given something
             else, and not those where only a chance or a number changed. Values are those of the bills, not measured.
@@ -126,6 +134,9 @@ def replay(records: Iterable[Record], versions: Versions, policy: Policy | None 
     experiments = lru_cache(versions.experiments)
     for record in records:
         tally.total += 1
+        if isinstance(record, Unread):
+            tally.failed[record.decision_id] = record.reason
+            continue
         if record.decision.mode == "fallback":
             tally.static += 1
             continue

@@ -45,10 +45,13 @@ SHOWN_PRODUCTS = 3
 class Engine:
     """Plans answers from what decides right now (`present`) and what the journal remembers."""
 
-    def __init__(self, journal: Journal, present: Callable[[], Present], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, journal: Journal, present: Callable[[], Present], new_id: Callable[[], str], *, patient: bool = False
+    ) -> None:
         self.journal = journal
         self.present = present
         self._new_id = new_id
+        self._patient = patient
         self._no_look_before = 0.0
         self._slow_looks = 0
 
@@ -190,7 +193,7 @@ class Engine:
             return None
         took = time.monotonic() - began
         self._slow_looks = self._slow_looks + 1 if took > SLOW_S else 0
-        if self._slow_looks >= SLOW_IN_A_ROW or took > VERY_SLOW_S:
+        if not self._patient and (self._slow_looks >= SLOW_IN_A_ROW or took > VERY_SLOW_S):
             self._slow_looks, self._no_look_before = 0, time.monotonic() + PAUSE_S
         return found
 

@@ -34,7 +34,12 @@ class House:
 
 
 def open_house(
-    ws: Workspace, entropy: Callable[[int], bytes], *, clock: Callable[[], float] = time.time, open_door: bool = False
+    ws: Workspace,
+    entropy: Callable[[int], bytes],
+    *,
+    clock: Callable[[], float] = time.time,
+    open_door: bool = False,
+    patient: bool = False,
 ) -> House:
     """Open the journal and take up what is there.
 
@@ -43,6 +48,7 @@ def open_house(
         entropy: `secrets.token_bytes`, for ids that nobody can guess.
         clock: real time, epoch seconds.
         open_door: let everybody in, without keys.
+        patient: wait for an online store that is slow, where nobody waits for the answer.
 
     Raises:
         JournalError: the journal cannot be opened.
@@ -54,4 +60,4 @@ def open_house(
     def new_id() -> str:
         return f"d-{int(clock() * 1e6):014x}{entropy(5).hex()}"
 
-    return House(ws, watch, journal, Engine(journal, watch.present, new_id), clock)
+    return House(ws, watch, journal, Engine(journal, watch.present, new_id, patient=patient), clock)

@@ -219,7 +219,7 @@ class _house(closing[House]):  # noqa: N801 - reads as a verb: `with _house(ws) 
     """The decision engine of this process, closed at the end; refuses where rules or models cannot be read."""
 
     def __init__(self, ws: Workspace) -> None:
-        super().__init__(open_house(ws, secrets.token_bytes, open_door=True))
+        super().__init__(open_house(ws, secrets.token_bytes, open_door=True, patient=True))
 
 
 def _members(ws: Workspace) -> list[str]:
