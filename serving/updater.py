@@ -47,12 +47,13 @@ def update(ws: Workspace, stop: threading.Event, clock: Callable[[], float], eve
     journal = Journal(ws.journal)
     position = history.watermark(ws.tables) or 0
     while not stop.is_set() and os.getppid() == parent:
+        before = position
         try:
             position = step(ws, journal, position, _now(ws, clock), refresh)
         except (JournalError, OSError, ValueError) as error:
             _LOG.error("could not bring features up to date (%s: %s); trying again", type(error).__name__, error)
             stop.wait(1.0)
-        if position >= journal.last_seq():
+        if position == before:  # nothing new: not `last_seq`, which decisions move on too
             stop.wait(every)
     journal.close()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -17,6 +20,7 @@ from features.behavior import historical
 from features.history import merge
 from features.workspace import Workspace
 from serving import export
+from serving.updater import update
 from tests.serving.running import ROOT, Running, eventually, served
 
 START = "import sys; from pathlib import Path; from serving.updater import run; run(Path(sys.argv[1]))"
@@ -79,3 +83,19 @@ def test_an_accepted_event_shows_within_two_seconds_and_equals_the_nightly_truth
     pairs = pd.DataFrame({"member_id": ["M0000003"], "at": pd.to_datetime([now], utc=True).as_unit("us")})
     truth = historical(ws.tables, pairs, programme)["lifetime_spend"].iloc[0]
     assert online == pytest.approx(truth)
+
+
+def test_with_nothing_but_decisions_in_the_journal_the_updater_rests(ws: Workspace) -> None:
+    with served(ws.root) as running, running.http() as http:
+        for number in range(5):
+            assert http.post("/v1/offers", json={"member_id": f"M{number:07d}"}).status_code == 200
+        stop, looks = threading.Event(), itertools.count()
+
+        def clock() -> float:
+            if next(looks) >= 4:
+                stop.set()
+            return time.time()
+
+        began = time.monotonic()
+        update(ws, stop, clock, every=0.3)
+        assert time.monotonic() - began >= 4 * 0.3
