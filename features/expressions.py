@@ -80,11 +80,15 @@ def _literal(node: Node, _inner: _Inner, _: Name) -> str:
 
 
 def _nullif(node: Node, inner: _Inner, _: Name) -> str:
-    return f"nullif({inner(node.this)}, {inner(node.expression)})"
+    value, other = inner(node.this), inner(node.expression)
+    return f"({value} or nan)" if other == "0" else f"nullif({value}, {other})"
 
 
 def _coalesce(node: Node, inner: _Inner, _: Name) -> str:
-    return f"coalesce({', '.join(inner(part) for part in [node.this, *node.expressions])})"
+    first, *others = [inner(part) for part in [node.this, *node.expressions]]
+    if first.isidentifier() and len(others) == 1:
+        return f"({first} if {first} == {first} else {others[0]})"
+    return f"coalesce({', '.join([first, *others])})"
 
 
 def _case(node: Node, inner: _Inner, _: Name) -> str:

@@ -54,7 +54,7 @@ class MemberRows:
         self._start = "0"
         if relation.horizon_days is not None:
             self._start = self.let(f"bisect_right({times}, at - {relation.horizon_days * DAY_US})")
-        self.times = self.let(f"{times}[{self._start}:{self._end}].tolist()")
+        self.times = self.let(f"{times}[{self._start}:{self._end}]")
         self.n = self.let(f"len({self.times})")
 
     def column(self, name: str) -> str:
@@ -67,8 +67,7 @@ class MemberRows:
             return self.times
         if name in self._stored:
             whole = self.let(f"columns[{COLUMNS[self._relation.name, name]}]")
-            listed = "" if self._stored[name].kind in ("flag", "word") else ".tolist()"
-            return self.let(f"{whole}[{self._start}:{self._end}]{listed}")
+            return self.let(f"{whole}[{self._start}:{self._end}]")
         if name in self._derived:
             return self.let(self._derive(parse(self._derived[name])))
         raise ExpressionError(f"{name}: relation {self._relation.name} has no such column")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ COLUMNS: Mapping[tuple[str, str], int] = {
     )
 }
 """(relation, column) → position in `State.columns`."""
+_LAST_BOUGHT, _LAST_IN_CATEGORY = COLUMNS["products", "last_us"], COLUMNS["categories", "last_us"]
 GROUPS = (*(relation.name for relation in RELATIONS), "products", "categories")
 HEAD = struct.Struct(f"<q{len(GROUPS)}IIIHBB")
 """Built at (µs), rows of each group, bytes of product ids, category names and region, consents, enrolled or not."""
@@ -56,7 +58,7 @@ class StateError(ValueError):
     """Bytes that are no state of this version."""
 
 
-Column = bytes | memoryview
+Column = bytes | tuple[int, ...] | tuple[float, ...]
 """Numbers in the order of time; flags and words are bytes, to be searched (a word is its place in `words`, from 1)."""
 
 
@@ -76,19 +78,23 @@ class State:
 
     def products(self) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.float64]]:
         """Products bought and kept: ids, baskets they were in less those returned, last time (epoch seconds)."""
-        times = np.asarray(self.columns[COLUMNS["products", "times"]]).astype(np.float32)
-        last = np.asarray(self.columns[COLUMNS["products", "last_us"]]) / 1e6
+        times = np.array(self.columns[COLUMNS["products", "times"]], np.float32)
+        last = np.array(self.columns[_LAST_BOUGHT], np.float64) / 1e6
         return self.product_ids, times, last
+
+    def bought_by(self, at: float) -> bool:
+        """Whether every product was last bought at `at` (epoch seconds) or before; so it is where none was bought."""
+        return max(self.columns[_LAST_BOUGHT], default=0) / 1e6 <= at
 
     def categories(self, at: float) -> frozenset[str]:
         """Categories bought in the year before `at` (epoch seconds)."""
         since = at * 1e6 - 365 * 86_400_000_000
-        last = self.columns[COLUMNS["categories", "last_us"]]
-        return frozenset(name for name, when in zip(self.category_names, last, strict=True) if when > since)
+        last = self.columns[_LAST_IN_CATEGORY]
+        return frozenset([name for name, when in zip(self.category_names, last, strict=True) if when > since])
 
 
 def decode(blob: bytes) -> State:
-    """Read a state; it refers to `blob` and copies little.
+    """Read a state.
 
     Raises:
         StateError: The bytes were cut off, or written by another version of the relations.
@@ -159,13 +165,18 @@ def _layout(start: bytes) -> tuple[tuple[int, str, int], ...]:
 def _columns(
     blob: bytes, layout: Sequence[tuple[int, str, int]], head: Sequence[int], at: int
 ) -> tuple[tuple[Column, ...], int]:
-    view = memoryview(blob)
     columns: list[Column] = []
     for group, code, size in layout:
-        end = at + head[group] * size
-        columns.append(view[at:end].cast(code) if code else blob[at:end])  # type: ignore[call-overload]
+        count = head[group]
+        end = at + count * size
+        columns.append(_unpacker(code, count)(blob, at) if code else blob[at:end])
         at = end
     return tuple(columns), at
+
+
+@lru_cache(maxsize=4096)
+def _unpacker(code: str, count: int) -> Callable[[bytes, int], tuple[Any, ...]]:
+    return struct.Struct(f"{count}{code}").unpack_from
 
 
 @lru_cache(maxsize=64)

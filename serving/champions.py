@@ -120,14 +120,14 @@ class Champions:
 
 
 def _history(taste: Taste, member: Member) -> MemberHistory:
-    ids, counts, last = member.state.products()
     vector, vector_at = None, None
     if member.taste:
         version, stored, at_us = decode_taste(member.taste)
         if version == taste.version:
             vector, vector_at = stored, at_us / 1e6
-    if vector_at is not None and isinstance(taste.form, Factors) and (not last.size or last.max() <= vector_at):
+    if vector_at is not None and isinstance(taste.form, Factors) and member.state.bought_by(vector_at):
         return MemberHistory(vector=vector)  # the vector says it all: nothing was bought since
+    ids, counts, last = member.state.products()
     return history(taste.positions, ids, counts.tolist(), last.tolist(), vector, vector_at)
 
 
