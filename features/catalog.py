@@ -116,6 +116,12 @@ def _ladder_faults(written: ProgrammeFile) -> Iterator[str]:
     for low, high in pairwise(ladder):
         if low.min_spend == high.min_spend:
             yield f'tier "{high.id}": min_spend {high.min_spend:g} is that of tier "{low.id}" too; make one higher'
+    for before, after in pairwise(written.tiers):
+        if after.min_spend < before.min_spend:
+            yield (
+                f'tier "{after.id}": min_spend {after.min_spend:g} is below the {before.min_spend:g} of tier '
+                f'"{before.id}" before it; list the tiers from the lowest to the highest, or correct the number'
+            )
     ids = [tier.id for tier in ladder]
     for twice in sorted({one for one in ids if ids.count(one) > 1}):
         yield f'tier "{twice}" is written {ids.count(twice)} times; keep one'

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from features.rows import Rows
 from features.workspace import Workspace
+from features.written import read
 
 OURS = "features.row_store.RowOnlineStore"
 _DEFAULTS: Mapping[str, Any] = {
@@ -33,8 +32,7 @@ class MemberRows(Protocol):
 def settings(ws: Workspace) -> dict[str, Any]:
     """Feast's configuration: `feature_store.yaml` of the configuration folder; what it does not say is SQLite here."""
     path = ws.config_folder / "feature_store.yaml"
-    written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-    return {**_DEFAULTS, **(written or {})}
+    return {**_DEFAULTS, **(read(path)[1] if path.exists() else {})}
 
 
 def reader(ws: Workspace) -> MemberRows | None:

@@ -98,7 +98,7 @@ def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
 
 def sentences(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
     """One sentence for each mistake: where, the value, the rule and the way out."""
-    return [f"{prefix}: {_sentence(fault, model)}" for fault in error.errors()]
+    return list(dict.fromkeys(f"{prefix}: {_sentence(fault, model)}" for fault in error.errors()))
 
 
 def _sentence(fault: Any, model: type[BaseModel]) -> str:
@@ -112,9 +112,25 @@ def _sentence(fault: Any, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         known = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
         return f'{path} "{fault["input"]}" is unknown{did_you_mean(str(fault["input"]), known)}'
+    return _value_sentence(fault, path)
+
+
+def _value_sentence(fault: Any, path: str) -> str:
+    kind = fault["type"]
+    if kind.startswith(("date_", "datetime_")):
+        return f"{_without_kind(path)} {_shown(fault['input'])} is no date; write one like 2026-12-31"
+    if fault["msg"] == "Keys should be strings":
+        return f"{path} is no name of a key; write decimals with a point (0.05), and words like yes in quotes"
+    if kind == "string_type":
+        return f"{path} {_shown(fault['input'])} should be a text; put it in quotes"
     if kind == "value_error":
-        return f"{path} {context['error']}" if path else str(context["error"])
+        return f"{path} {fault['ctx']['error']}" if path else str(fault["ctx"]["error"])
     return f"{path} {_shown(fault['input'])}: {fault['msg'].replace('Input should', 'it should')}; change it"
+
+
+def _without_kind(path: str) -> str:
+    """The path without the kinds of date that were tried at its end."""
+    return path.removesuffix(".datetime").removesuffix(".date")
 
 
 def _shown(value: object) -> str:

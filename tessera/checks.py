@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from features import history
+from features import history, online
 from features.border import BorderError
 from features.workspace import Workspace
 from serving import access, champions, rulebook
@@ -70,7 +70,7 @@ def _tables(ws: Workspace) -> Iterator[str]:
 
 
 def _databases(ws: Workspace) -> Iterator[str]:
-    """Whether the databases are databases, and the clock a clock."""
+    """Whether the databases are databases, the online store is configured, and the clock is one."""
     for path, remedy in (
         (ws.journal, "restore it from a backup; moved away, the service starts a new one"),
         (ws.online, "remove it and run `tessera features`"),
@@ -78,10 +78,11 @@ def _databases(ws: Workspace) -> Iterator[str]:
     ):
         if path.exists() and path.stat().st_size and path.open("rb").read(16) != _SQLITE:
             yield f"{path.name} is damaged, it is no SQLite file: {remedy}"
-    try:
-        clock.offset(ws)
-    except ValueError as error:
-        yield str(error)
+    for read in (clock.offset, online.settings):
+        try:
+            read(ws)
+        except (ValueError, OSError) as error:
+            yield str(error)
 
 
 def _models(ws: Workspace) -> Iterator[str]:

@@ -43,25 +43,25 @@ class OneSidedError(ValueError):
 class ChurnConfig:
     """What the churn model is trained with."""
 
-    horizon_days: int | None = None
+    horizon_days: int | None = Field(default=None, ge=1)
     """Buying nothing for this long is churn; None takes the programme's `churn_horizon_days`."""
-    cut_offs: int = 4
+    cut_offs: int = Field(default=4, ge=1)
     """Cut-offs to learn at, at most."""
-    every_days: int = 30
-    max_lapse_days: int = 365
+    every_days: int = Field(default=30, ge=1)
+    max_lapse_days: int = Field(default=365, ge=1)
     """Who has bought nothing for longer has lapsed already and is left out."""
-    trees: int = 200
+    trees: int = Field(default=200, ge=1)
     """At most; how many are kept is chosen on the slice that calibrates."""
     leaves: tuple[int, ...] = Field(default=(3, 6, 12), min_length=1)
     """Sizes of tree to choose from, likewise."""
-    learning_rate: float = 0.06
-    min_leaf: int = 60
-    feature_share: float = 0.3
-    l2: float = 10.0
+    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    min_leaf: int = Field(default=60, ge=1)
+    feature_share: float = Field(default=0.3, gt=0, le=1)
+    l2: float = Field(default=10.0, ge=0)
     calibration: Literal["platt", "isotonic"] = "platt"
-    threads: int = 1
+    threads: int = Field(default=1, ge=1)
     """More help from some hundred thousand rows on; below, and beside other work, they wait for each other."""
-    resamples: int = 200
+    resamples: int = Field(default=200, ge=1)
     """Resamples behind every interval."""
     ablation: bool = True
     """Fit again without each family of features in turn."""

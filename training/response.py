@@ -22,7 +22,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 NOTHING = "do_nothing"
@@ -39,11 +39,11 @@ class NothingDrawnError(ValueError):
 class ResponseConfig:
     """How effects are read."""
 
-    window_days: int = 28
+    window_days: int = Field(default=28, ge=1)
     """How long after a decision its outcome counts; the policy's reward window."""
-    enough: int = 200
+    enough: int = Field(default=200, ge=1)
     """Decisions of a type, and as many of doing nothing, below which nothing is exported: the prior says more."""
-    least_probability: float = 0.005
+    least_probability: float = Field(default=0.005, ge=0, le=1)
     """A type less likely than this for a member could not really have happened; such decisions are not compared."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from training.churn import ChurnConfig
@@ -30,9 +30,9 @@ class TasteConfig:
         default_factory=lambda: {"popularity": {}, "repeat": {}, "als": {}}
     )
     """Recipe → its own settings; what is not given keeps the recipe's default."""
-    slice_days: int = 28
+    slice_days: int = Field(default=28, ge=1)
     """The end of the history that recipes are judged on and do not learn from."""
-    k: int = 10
+    k: int = Field(default=10, ge=1)
     """How many products a list has when it is judged."""
 
 
@@ -40,13 +40,13 @@ class TasteConfig:
 class GateConfig:
     """When a challenger may not become champion."""
 
-    taste_margin: float = 0.002
+    taste_margin: float = Field(default=0.002, ge=0)
     """NDCG@k by which a challenger may be below the champion on the same members."""
-    churn_margin: float = 0.005
+    churn_margin: float = Field(default=0.005, ge=0)
     """The same for AUC."""
-    brier_margin: float = 0.01
+    brier_margin: float = Field(default=0.01, ge=0)
     """Brier skill by which a challenger may be below the champion: better ranking does not buy worse probabilities."""
-    resamples: int = 1000
+    resamples: int = Field(default=1000, ge=1)
     """Resamples of members behind every interval."""
 
 
