@@ -29,6 +29,7 @@ from features.learned import (
     top_k,
 )
 from features.learned.churn import Churn, load_churn
+from features.learned.longest import Longest, longest
 from features.states import decode_taste
 from features.workspace import Workspace
 from serving.members import Member
@@ -53,6 +54,27 @@ class Taste:
     positions: Mapping[str, int]
     names: NDArray[np.object_]
     """(n_products,): product ids."""
+    longest: Longest | None = None
+    """Where the best mostly are; None where there is no such short cut."""
+
+    def best(
+        self, history: MemberHistory, at: float, count: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[tuple[str, float], ...]:
+        """The best products that are allowed, (product id, score), best first."""
+        near = self._near(history, at, count) if allowed is None and history is not _NOBODY else None
+        if near is not None:
+            return tuple((self.names[position], score) for position, score in near)
+        scores = self.form.score(history, at)
+        best = top_k(scores, count, allowed)
+        return tuple(zip(self.names[best].tolist(), scores[best].tolist(), strict=True))
+
+    def _near(self, history: MemberHistory, at: float, count: int) -> list[tuple[int, float]] | None:
+        if self.longest is None or not isinstance(self.form, Factors):
+            return None
+        vector = self.form.vector(history, at)
+        if vector is None or vector.shape != self.form.vectors.shape[1:]:
+            return None  # `score` says what then
+        return self.longest.best(vector, count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +130,7 @@ class Champions:
         taste = self.taste
         if taste is None or not count:
             return ()
-        scores = taste.form.score(_NOBODY if member is None else _history(taste, member), at)
-        best = top_k(scores, count, allowed)
-        return tuple(zip(taste.names[best].tolist(), scores[best].tolist(), strict=True))
+        return taste.best(_NOBODY if member is None else _history(taste, member), at, count, allowed)
 
     def why_churn(self, member: Member, top: int = 3) -> tuple[tuple[str, float], ...]:
         """The features that moved the member's churn most: name and the change of the raw score."""
@@ -226,7 +246,7 @@ def _taste(version: str, folder: Path, description: Mapping[str, Any]) -> Taste:
         raise BundleError("it does not give every product a finite score; train it again")
     if description.get("golden"):
         golden.check_products(form, description["golden"])
-    return Taste(version, form, positions(form.product_ids), form.product_ids.astype(object))
+    return Taste(version, form, positions(form.product_ids), form.product_ids.astype(object), longest(form))
 
 
 def _churn_model(version: str, folder: Path, names: tuple[str, ...], description: Mapping[str, Any]) -> ChurnModel:

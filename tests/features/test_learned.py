@@ -33,6 +33,7 @@ from features.learned import (
     to_arrays,
     top_k,
 )
+from features.learned.longest import longest
 
 DAY = 86_400.0
 AT = 1_000 * DAY
@@ -344,3 +345,29 @@ def test_a_tree_that_bites_its_tail_is_refused() -> None:
     left[1] = 0
     with pytest.raises(LearnedError, match=r"tree|leaf"):
         from_arrays("trees", {**arrays, "left": left})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_among_the_longest_vectors_are_the_best_of_all_or_nothing_is_said(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = 3_000, 8
+    lengths = rng.lognormal(0.0, 1.5, n)[:, None] if seed else np.ones((n, 1))
+    vectors = np.round(rng.normal(size=(n, k)) * lengths, 1).astype(np.float32)
+    vectors[40] = vectors[30] = vectors[int(np.argmax(np.linalg.norm(vectors, axis=1)))]
+    none = np.zeros((0, 0))
+    ids, zeros = np.array([f"p{i}" for i in range(n)]), np.zeros(n, np.float32)
+    form = Factors(ids, vectors, zeros, zeros, none, none)
+    near = longest(form)
+    assert near is not None
+    said = 0
+    for vector in rng.normal(size=(200, k)).astype(np.float32):
+        found = near.best(vector, 3)
+        if found is None:
+            continue
+        said += 1
+        scores = form.score(MemberHistory(vector=vector), AT)
+        best = sorted(range(n), key=lambda i: (-round(float(scores[i]), 3), i))[:3]
+        assert [position for position, _ in found] == best
+        assert [score for _, score in found] == pytest.approx(scores[best].tolist(), rel=1e-5)
+    assert said > 100 if seed else said == 0
+    assert longest(Factors(ids, vectors, zeros + 1, zeros, none, none)) is None
