@@ -142,7 +142,10 @@ class Journal:
         return self._put(Ticket(row, durable=False, loop=loop))
 
     def _put(self, ticket: Ticket) -> Ticket:
-        self._writer.put(ticket)
+        if ticket.loop is None:
+            self._writer.put(ticket)
+        else:
+            self._writer.put_soon(ticket, ticket.loop)
         return ticket
 
     def append_events(self, rows: Sequence[EventRow], timeout: float = 30.0) -> Counts:

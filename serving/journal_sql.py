@@ -104,9 +104,7 @@ def _next_seq(connection: apsw.Connection) -> int:
 def _write_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], requests: _Requests) -> list[Kept]:
     if not rows:
         return []
-    owners: dict[str, str] = dict(
-        _pairs(connection, "period_key, decision_id from decisions where period_key", [r.period_key for r in rows])
-    )
+    owners, start = _standing(connection, [row.period_key for row in rows if row.period_key])
     kept: list[Kept] = []
     new: list[DecisionRow] = []
     for row in rows:
@@ -114,8 +112,26 @@ def _write_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], r
         kept.append(outcome)
         if outcome.how == "stored":
             new.append(row)
-    _insert_decisions(connection, new)
+    _insert_decisions(connection, new, start)
     return kept
+
+
+def _standing(connection: apsw.Connection, keys: Sequence[str]) -> tuple[dict[str, str], int]:
+    """Period → the decision that has it, and the position that comes next, in one statement."""
+    owners: dict[str, str] = {}
+    last = 0
+    for key, decision_id, seq in connection.execute(_STANDING, (_json(keys),)):
+        if key is None:
+            last = seq
+        else:
+            owners[key] = decision_id
+    return owners, int(last or 0) + 1
+
+
+_STANDING = """
+select period_key, decision_id, 0 from decisions where period_key in (select value from json_each(?))
+union all select null, '', max(seq) from sqlite_sequence
+"""
 
 
 def _keep(row: DecisionRow, owners: dict[str, str], requests: _Requests) -> Kept:
@@ -133,11 +149,10 @@ def _keep(row: DecisionRow, owners: dict[str, str], requests: _Requests) -> Kept
     return Kept("stored", row.decision_id)
 
 
-def _insert_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow]) -> None:
+def _insert_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], start: int) -> None:
     for row in rows:
         if row.supersedes:
             connection.execute("update decisions set period_key = null where decision_id = ?", (row.supersedes,))
-    start = _next_seq(connection)
     _insert(
         connection,
         "insert into decisions(seq, decision_id, member_id, family, at, period_key, learnable, payload)",
@@ -212,13 +227,6 @@ def _request_ids(works: Iterable[Work]) -> Iterator[str]:
 
 def _known(connection: apsw.Connection, sql: str, ids: Sequence[str]) -> list[str]:
     return [row[0] for row in connection.execute(f"{sql} (select value from json_each(?))", (_json(ids),))]
-
-
-def _pairs(connection: apsw.Connection, sql: str, ids: Sequence[str | None]) -> list[tuple[str, str]]:
-    wanted = [value for value in ids if value]
-    if not wanted:
-        return []
-    return list(connection.execute(f"select {sql} in (select value from json_each(?))", (_json(wanted),)))
 
 
 def _json(values: Sequence[str]) -> str:

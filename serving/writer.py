@@ -8,6 +8,7 @@ Between processes the kernel's file lock decides whose turn it is: SQLite's own 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import threading
@@ -22,6 +23,8 @@ from serving.journal_rows import DecisionRow, VoidRow
 from serving.journal_sql import SCHEMA, commit
 from serving.tickets import JournalError, Ticket, seal, settle
 
+TOGETHER = 16
+"""At most this many works of one turn of an event loop wait for its end."""
 GROUP = 256
 """At most this many works go into one commit."""
 SYNC_EVERY = 0.25
@@ -41,6 +44,7 @@ class Writer:
         self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self._connection = _open(path, self._lock)
         self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        self._soon: list[Ticket] = []
         self._waiting: list[Ticket] = []
         self._dirty = threading.Condition()
         self._unsynced = False
@@ -59,7 +63,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many works have not been committed yet."""
-        return self._queue.qsize()
+        return self._queue.qsize() + len(self._soon)
 
     def put(self, ticket: Ticket) -> None:
         """Hand over a work; its ticket is settled by and by.
@@ -71,10 +75,32 @@ class Writer:
             raise JournalError(self.broken)
         self._queue.put(ticket)
 
+    def put_soon(self, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
+        """The same from an event loop, whose works go together at the end of its turn: one commit, one change of thread.
+
+        Raises:
+            JournalError: see `put`.
+        """
+        if self.broken:
+            raise JournalError(self.broken)
+        if self._soon and self._soon[0].loop is not loop:
+            self._hand_over()
+        self._soon.append(ticket)
+        if len(self._soon) == 1:
+            loop.call_soon(self._hand_over)
+        elif len(self._soon) == TOGETHER:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        together, self._soon = self._soon, []
+        for ticket in together:
+            self._queue.put(ticket)
+
     def close(self) -> None:
         """Write and sync what waits, then stop."""
         if self._stopping:
             return
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
         with self._dirty:
