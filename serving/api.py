@@ -61,8 +61,9 @@ class Api:
         except Exception:  # noqa: BLE001 - a bug in one answer must not take the others with it; it is logged whole
             _LOG.exception("a bug in %s", route)
             reply, extra = _written(Problem(500, "a bug; the log has the details"))
-        self.metrics.requests.labels(route, _METHODS.get(scope["method"], "OTHER"), reply.status).inc()
-        self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+        count, seconds = self.metrics.request(route, _METHODS.get(scope["method"], "OTHER"), reply.status)
+        count.inc()
+        seconds.observe(time.perf_counter() - began)
         await _send(send, reply, extra, head=scope["method"] == "HEAD")
 
     async def _reply(

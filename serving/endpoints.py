@@ -75,7 +75,8 @@ async def decide(request: Request) -> Reply:
     _may_ask(holder, asked)
     family, house = FAMILIES[request.route], request.house
     member_id = asked.member_id or f"~{asked.anonymous_id}"
-    answer = await deliver(house.engine, call(family, member_id, asked, house.now(), _hash(request.route, body)))
+    digest = _hash(request.route, body) if asked.request_id else b""
+    answer = await deliver(house.engine, call(family, member_id, asked, house.now(), digest))
     _count(request.metrics, family, answer)
     answer["meta"]["took_ms"] = _since(began)
     return Reply(200, orjson.dumps(answer))
@@ -158,7 +159,7 @@ def _hash(route: str, body: Mapping[str, Any]) -> bytes:
 
 
 def _count(metrics: Metrics, family: str, answer: Mapping[str, Any]) -> None:
-    metrics.decisions.labels(family, answer["policy"]["mode"]).inc()
+    metrics.decided(family, answer["policy"]["mode"]).inc()
     for part in answer["meta"]["degraded"]:
         metrics.degraded.labels(part).inc()
 

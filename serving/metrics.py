@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metrics:
     """All counters of one process, in a registry of their own."""
 
@@ -46,6 +47,16 @@ class Metrics:
             "healthy": Gauge("tessera_journal_healthy", "1 while the journal acknowledges.", registry=registry),
         }.items():
             object.__setattr__(self, name, made)
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - there is one of it in a process, and few labels
+    def request(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        """What counts and what times a request like this."""
+        return self.requests.labels(route, method, status), self.seconds.labels(route)
+
+    @lru_cache(maxsize=64)  # noqa: B019 - see above
+    def decided(self, family: str, mode: str) -> Counter:
+        """What counts an answer like this."""
+        return self.decisions.labels(family, mode)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
