@@ -24,7 +24,9 @@ from serving.journal_sql import SCHEMA, commit
 from serving.tickets import JournalError, Ticket, seal, settle
 
 TOGETHER = 16
-"""At most this many works of one turn of an event loop wait for its end."""
+"""At most this many works of an event loop wait for each other,"""
+APART_S = 0.002
+"""and for at most so many seconds since the last ones went."""
 GROUP = 256
 """At most this many works go into one commit."""
 SYNC_EVERY = 0.25
@@ -45,6 +47,7 @@ class Writer:
         self._connection = _open(path, self._lock)
         self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
         self._soon: list[Ticket] = []
+        self._handed_over = 0.0
         self._waiting: list[Ticket] = []
         self._dirty = threading.Condition()
         self._unsynced = False
@@ -76,7 +79,9 @@ class Writer:
         self._queue.put(ticket)
 
     def put_soon(self, ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
-        """The same from an event loop, whose works go together at the end of its turn: one commit, one change of thread.
+        """The same from an event loop: works that come soon after each other go into one commit.
+
+        Every commit costs some changes of thread. The first work after a pause goes at the end of the loop's turn.
 
         Raises:
             JournalError: see `put`.
@@ -87,12 +92,14 @@ class Writer:
             self._hand_over()
         self._soon.append(ticket)
         if len(self._soon) == 1:
-            loop.call_soon(self._hand_over)
+            loop.call_at(max(self._handed_over + APART_S, loop.time()), self._hand_over)
         elif len(self._soon) == TOGETHER:
             self._hand_over()
 
     def _hand_over(self) -> None:
         together, self._soon = self._soon, []
+        if together and together[0].loop is not None:
+            self._handed_over = together[0].loop.time()
         for ticket in together:
             self._queue.put(ticket)
 
