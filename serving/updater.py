@@ -29,24 +29,31 @@ AT_ONCE = 2_000
 _LOG = logging.getLogger("tessera.updater")
 
 
-def run(home: Path, configs: Path | None = None) -> None:
-    """Update until SIGINT or SIGTERM, or until the process that started it is gone."""
+def run(home: Path, configs: Path | None = None, parent: int | None = None) -> None:
+    """Update until SIGINT or SIGTERM, or until the process that started it is gone.
+
+    Args:
+        home: the workspace's folder.
+        configs: where the YAML lies, if not below it.
+        parent: id of the process that started this one; it may be gone before this line is reached.
+    """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    update(Workspace(home, configs), stop, time.time)
+    update(Workspace(home, configs), stop, time.time, parent=parent or os.getppid())
 
 
-def update(ws: Workspace, stop: threading.Event, clock: Callable[[], float], every: float = EVERY_S) -> None:
-    """Update until `stop` is set; `clock` is real time in epoch seconds."""
+def update(
+    ws: Workspace, stop: threading.Event, clock: Callable[[], float], every: float = EVERY_S, parent: int | None = None
+) -> None:
+    """Update until `stop` is set or the parent process is gone; `clock` is real time in epoch seconds."""
     from features.feast_objects import feast
     from features.freshness import refresh
 
     feast()  # importing it takes more than a second, which the first event must not wait for
-    parent = os.getppid()
     journal = Journal(ws.journal)
     position = history.watermark(ws.tables) or 0
-    while not stop.is_set() and os.getppid() == parent:
+    while not stop.is_set() and parent in (None, os.getppid()):
         before = position
         try:
             position = step(ws, journal, position, _now(ws, clock), refresh)

@@ -155,13 +155,17 @@ def serve(
 
 
 @app.command(hidden=True)
-def updater(home: Home = DEFAULT_HOME, configs: Configs = None) -> None:
+def updater(
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    parent: Annotated[int | None, typer.Option(help="Process that started this one; it ends with it.")] = None,
+) -> None:
     """Keep online features fresh from accepted events; `serve` starts this beside the service."""
     from serving.updater import run
     from tessera.setup import locate
 
     ws = locate(home, configs)
-    run(ws.root, ws.config_folder)
+    run(ws.root, ws.config_folder, parent)
 
 
 @app.command()

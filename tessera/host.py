@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,8 @@ def serve(ws: Workspace, host: str, port: int, *, needs_key: bool) -> int:
     from serving import service
     from serving.house import open_house
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)  # uvicorn raises the signal again when it has ended: that must not skip our end
     listening = listen(host, port)
     open_house(ws, secrets.token_bytes).close()  # what keeps it from opening is said plainly here, not by the server
     if not ws.champions.exists():
@@ -53,10 +56,14 @@ def serve(ws: Workspace, host: str, port: int, *, needs_key: bool) -> int:
     return 0
 
 
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
 def _keep_fresh(ws: Workspace, ending: threading.Event) -> None:
     """Keep one updater alive; one that dies is started again."""
     places = ["--home", str(ws.root), "--configs", str(ws.config_folder)]
-    command = [sys.executable, "-m", "tessera.cli", "updater", *places]
+    command = [sys.executable, "-m", "tessera.cli", "updater", "--parent", str(os.getpid()), *places]
     while not ending.is_set():
         child = subprocess.Popen(command)
         while child.poll() is None and not ending.wait(0.2):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,18 +71,12 @@ def run(ws: Workspace, of: History, *, append: bool) -> Workspace:
     programme = catalog.load(ws.catalog).programme
     with steps.step(f"read {of.source}"):
         read = _simulated(of) if of.source == "simulated" else _from_files(of, programme)
-    target = ws.tables if append else ws.root / "tables.new"
-    if not append:
-        shutil.rmtree(target, ignore_errors=True)
-    with steps.step("check and merge into typed tables"):
-        merged = _merge(ws, target, read.parts)
-    _usable(target, of.source)
-    with steps.step("points by the programme's rules"):
-        entries = points.refresh(target, programme)
-    if not append:
-        _forget_states(ws)
-        shutil.rmtree(ws.tables, ignore_errors=True)
-        target.rename(ws.tables)
+    with _target(ws, append=append) as target:
+        with steps.step("check and merge into typed tables"):
+            merged = _merge(ws, target, read.parts)
+        _usable(target, of.source)
+        with steps.step("points by the programme's rules"):
+            entries = points.refresh(target, programme)
     ws = _own_offers(ws, read.offers)
     steps.note(clock.follow(ws, history.ends_at(ws.tables)))
     _tell(ws, steps, read, merged, entries)
@@ -102,6 +97,23 @@ def from_journal(ws: Workspace) -> int:
     history.merge(ws.tables, tables, watermark=watermark)
     points.refresh(ws.tables, programme)
     return sum(map(len, tables.values()))
+
+
+@contextmanager
+def _target(ws: Workspace, *, append: bool) -> Iterator[Path]:
+    """The folder to merge into: the tables themselves, or one that takes their place if all goes well."""
+    if append:
+        yield ws.tables
+        return
+    fresh = ws.root / "tables.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        yield fresh
+        _forget_states(ws)
+        shutil.rmtree(ws.tables, ignore_errors=True)
+        fresh.rename(ws.tables)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _forget_states(ws: Workspace) -> None:

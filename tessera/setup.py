@@ -59,6 +59,10 @@ _CLOSED = ("Permission denied", "Read-only file system", "unable to open databas
 def _of_the_disk(error: BaseException) -> str | None:
     """What disks say, whichever library passed it on."""
     number, text = getattr(error, "errno", None), str(error)
+    if "disk I/O error" in text:
+        return (
+            "the disk cannot be written: it is full, gone or failing; nothing accepted is lost; see to it and run again"
+        )
     where = getattr(error, "filename", None)
     named = f" ({where})" if where else ""
     if number == errno.ENOSPC or any(words in text for words in _FULL):
