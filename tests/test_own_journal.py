@@ -144,13 +144,14 @@ def planted(programme: Programme, kind: str) -> float:
 def test_a_response_model_retrained_on_the_journal_recovers_the_planted_effects(
     demonstrated: Demonstrated, tmp_path: Path
 ) -> None:
+    """One history, from the journal to the champion; how often intervals hold is counted over histories below."""
     ws = whole.copy(demonstrated.home, tmp_path / "home")
     for old in (*ws.root.glob("journal.db*"), *ws.root.glob("online.db*"), ws.champions):
         old.unlink()
     shutil.rmtree(ws.tables)
     quick = yaml.safe_load(ws.training.read_text())
     ws.training.write_text(yaml.safe_dump({**quick, "response": {"window_days": 14, "enough": 200}}))
-    programme = begin(ws, members=1500, seed=7)
+    programme = begin(ws, members=2000, seed=7)
     closed = live(programme, windows=4)
     clock.set_to(ws, closed)
     build.train(ws, ["response"])
