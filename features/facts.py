@@ -9,16 +9,9 @@ import duckdb
 import pandas as pd
 
 from features.member_facts import READ
+from features.table_files import SQL_TYPES
 from features.tables import TABLES, Column, Table
 
-_TYPES = {
-    "text": "varchar",
-    "money": "double",
-    "number": "double",
-    "whole": "bigint",
-    "time": "timestamptz",
-    "flag": "boolean",
-}
 _HASHED = ("basket_id", "purchase_id", "reverses")
 _LISTED = 500
 """So many members stand in a condition by name; above, it names the first and the last."""
@@ -101,7 +94,7 @@ def _rows(
 def _on_disk(path: Path, table: Table) -> str:
     if path.exists():
         return f"select {_typed(table.columns)} from read_parquet({_quoted(str(path))})"
-    empty = ", ".join(f"null::{_TYPES[column.kind]} as {column.name}" for column in table.columns)
+    empty = ", ".join(f"null::{SQL_TYPES[column.kind]} as {column.name}" for column in table.columns)
     return f"select {empty} limit 0"
 
 
@@ -115,7 +108,7 @@ def _about(member_ids: Sequence[str]) -> str:
 
 
 def _typed(columns: Sequence[Column]) -> str:
-    return ", ".join(f"{column.name}::{_TYPES[column.kind]} as {column.name}" for column in columns)
+    return ", ".join(f"{column.name}::{SQL_TYPES[column.kind]} as {column.name}" for column in columns)
 
 
 def _quoted(text: str) -> str:

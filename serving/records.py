@@ -136,11 +136,6 @@ def versions_of(found: Mapping[str, Any]) -> Versions:
     return Versions(**found["versions"])
 
 
-def flags_of(found: Mapping[str, Any]) -> Flags:
-    """Whether it may be learned from."""
-    return Flags(**found["flags"])
-
-
 def decision_of(found: Mapping[str, Any]) -> Decision:
     """What was decided."""
     kept = found["decision"]

@@ -6,7 +6,6 @@ second. What cannot be used is refused and named; the last good one goes on deci
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -177,15 +176,6 @@ class Watch:
         taken, faults = champions.take_up(self._ws, now.rulebook.finish.names, now.champions)
         self._swap(champions=taken)
         return tuple(faults)
-
-
-def _warm(path: Path) -> None:
-    """Ask the kernel to read the file ahead: the first look at each member would otherwise wait for the disk.
-
-    It is done before SQLite opens the file, because closing a file takes this process's locks on it away.
-    """
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _marks(paths: tuple[Path, ...], *, whole: bool) -> Iterator[tuple[str, int, int, int]]:

@@ -206,7 +206,8 @@ def replay(ws: Workspace, policy: Path | None) -> int:
         f"{report.total:,} decisions: {report.equal:,} the same, {report.different:,} different, {report.static} static"
     )
     for difference in report.differences[:10]:
-        print(f"  {difference}")
+        before, after = (" ".join(ids) for ids in (difference.before, difference.after))
+        print(f"  {difference.decision_id}: {', '.join(difference.fields)} differ: {before} became {after}")
     for decision_id, reason in list(report.failed.items())[:10]:
         print(f"  {decision_id}: cannot be run again: {reason}")
     if policy is not None:

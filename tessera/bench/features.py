@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from features.finishing import finisher
 from features.member_states import state_blobs
 from features.rows import Rows
 from features.states import decode
+from tessera.bench.memory import peak_mb
 
 _ENDS_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _DAYS = 730
@@ -89,7 +89,7 @@ def measure(job: str, tables: Path, members: int) -> Measured:
     """Run one job in this process; its peak memory counts from the start of the process."""
     started = time.perf_counter()
     rows = _JOBS[job](tables)
-    return Measured(job, members, rows, time.perf_counter() - started, _peak_mb())
+    return Measured(job, members, rows, time.perf_counter() - started, peak_mb())
 
 
 def online(tables: Path) -> list[str]:
@@ -153,14 +153,6 @@ def _median_us(call: Callable[[int], object], n: int) -> float:
         call(i)
         times.append(time.perf_counter() - begun)
     return sorted(times)[n // 2] * 1e6
-
-
-def _peak_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux hands ru_maxrss on from the parent to its children, this line not
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return float(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _table(found: Sequence[Measured]) -> Table:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from experiments.simulate import simulate
 from experiments.worlds import WORLDS
 from features.learned import MemberHistory, ProductForm, top_k
+from tessera.bench.memory import peak_mb
 from training.interactions import Interactions, build, member_history
 from training.recipes import RECIPES, fit
 
@@ -81,7 +80,7 @@ def measure(recipe: str, members: int, interactions: Interactions) -> Measured:
         answer = _answer_us(fitted.form, histories, interactions.seconds)
     else:
         seconds = 0.0
-    return Measured(recipe, members, interactions.counts.nnz, seconds, _peak_mb(), answer)
+    return Measured(recipe, members, interactions.counts.nnz, seconds, peak_mb(), answer)
 
 
 def _answer_us(form: ProductForm, histories: Sequence[MemberHistory], at: float) -> float:
@@ -92,14 +91,6 @@ def _answer_us(form: ProductForm, histories: Sequence[MemberHistory], at: float)
             top_k(form.score(member, at), 10)
             times.append(time.perf_counter() - begun)
     return sorted(times)[len(times) // 2] * 1e6
-
-
-def _peak_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux hands ru_maxrss on from the parent to its children, this line not
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return float(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _table(found: Sequence[Measured]) -> Table:
