@@ -23,10 +23,10 @@ from serving.journal_rows import DecisionRow, VoidRow
 from serving.journal_sql import SCHEMA, commit
 from serving.tickets import JournalError, Ticket, seal, settle
 
-TOGETHER = 16
-"""At most this many works of an event loop wait for each other,"""
 APART_S = 0.002
-"""and for at most so many seconds since the last ones went."""
+"""Works of an event loop wait for each other until so many seconds after the last ones went,"""
+TOGETHER_S = 0.005
+"""and never longer than this, however long the loop's turn takes."""
 GROUP = 256
 """At most this many works go into one commit."""
 SYNC_EVERY = 0.25
@@ -47,7 +47,7 @@ class Writer:
         self._connection = _open(path, self._lock)
         self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
         self._soon: list[Ticket] = []
-        self._handed_over = 0.0
+        self._since = self._handed_over = 0.0
         self._waiting: list[Ticket] = []
         self._dirty = threading.Condition()
         self._unsynced = False
@@ -92,8 +92,9 @@ class Writer:
             self._hand_over()
         self._soon.append(ticket)
         if len(self._soon) == 1:
-            loop.call_at(max(self._handed_over + APART_S, loop.time()), self._hand_over)
-        elif len(self._soon) == TOGETHER:
+            self._since = loop.time()
+            loop.call_at(max(self._handed_over + APART_S, self._since), self._hand_over)
+        elif loop.time() - self._since >= TOGETHER_S:
             self._hand_over()
 
     def _hand_over(self) -> None:
