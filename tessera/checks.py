@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from features import history, online
 from features.border import BorderError
@@ -76,13 +77,18 @@ def _databases(ws: Workspace) -> Iterator[str]:
         (ws.online, "remove it and run `tessera features`"),
         (ws.mlflow / "mlflow.db", "restore it from a backup, or move the folder away and train again"),
     ):
-        if path.exists() and path.stat().st_size and path.open("rb").read(16) != _SQLITE:
+        if path.exists() and path.stat().st_size and not _is_sqlite(path):
             yield f"{path.name} is damaged, it is no SQLite file: {remedy}"
     for read in (clock.offset, online.settings):
         try:
             read(ws)
         except (ValueError, OSError) as error:
             yield str(error)
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def _models(ws: Workspace) -> Iterator[str]:
