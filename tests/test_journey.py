@@ -203,8 +203,8 @@ def offers(journey: Journey, member: str) -> dict[str, Any]:
 def test_a_good_catalogue_is_taken_up_and_a_bad_one_refused_without_a_restart(journey: Journey) -> None:
     path = journey.ws.catalog / "offers.yaml"
     before = path.read_text()
-    path.write_text(before.replace('text: "5 % off one basket this week."', 'text: "Five off, today."'))
     version = journey.service.ready()["versions"]["catalog"]
+    path.write_text(before.replace('text: "5 % off one basket this week."', 'text: "Five off, today."'))
     eventually(lambda: journey.service.ready()["versions"]["catalog"] != version, seconds=2.0)
     good = journey.service.ready()["versions"]["catalog"]
     path.write_text(before.replace("discount: 0.05", "discount: 7"))
