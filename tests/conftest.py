@@ -23,7 +23,7 @@ class Demonstrated:
 
 @pytest.fixture(autouse=True)
 def environment_of_its_own() -> Iterator[None]:
-    """A command run in this process may set the environment (`serve` names its folders there); it ends with the test."""
+    """A command run in this process may set the environment, as `serve` does; that ends with the test."""
     before = dict(os.environ)
     yield
     os.environ.clear()
