@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from tessera import laboratory
+from tessera.options import DEFAULT_HOME, Configs, DataPath, Home, Mapping, Source
+
 app = typer.Typer(
     help="Decides for every member which offer, action and benefit comes next, and logs it so that it can be proved.",
     no_args_is_help=True,
@@ -18,22 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Home = Annotated[Path, typer.Option("--home", envvar="TESSERA_HOME", help="Folder that holds everything.")]
-Configs = Annotated[
-    Path | None,
-    typer.Option(
-        "--configs", envvar="TESSERA_CONFIGS", help="Folder of the YAML files; default: HOME/configs, else ./configs."
-    ),
-]
-Source = Annotated[
-    str, typer.Option("--source", help="simulated, online_retail, complete_journey, movielens or folder.")
-]
-DataPath = Annotated[Path | None, typer.Option("--path", help="Folder or file of the history.")]
-Mapping = Annotated[
-    Path | None, typer.Option("--map", help="map.yaml: your tables and column names (with --source folder).")
-]
-DEFAULT_HOME = Path("var")
+app.add_typer(laboratory.app)
 
 
 @app.command()
@@ -88,53 +76,6 @@ def features(home: Home = DEFAULT_HOME, configs: Configs = None) -> None:
     from tessera.setup import locate
 
     build.features(locate(home, configs))
-
-
-@app.command()
-def frame(
-    service: Annotated[str, typer.Argument(help="Feature service, for example churn_v1.")],
-    at: Annotated[datetime, typer.Option("--at", help="As of this moment (UTC).")],
-    home: Home = DEFAULT_HOME,
-    configs: Configs = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Parquet file; default: HOME/reports/SERVICE-AT.parquet.")
-    ] = None,
-) -> None:
-    """A training frame as Parquet: one row for every member, features as they were known at that moment."""
-    from tessera import build
-    from tessera.setup import locate
-
-    build.frame(locate(home, configs), service, at, out)
-
-
-@app.command()
-def train(
-    home: Home = DEFAULT_HOME,
-    configs: Configs = None,
-    model: Annotated[list[str] | None, typer.Option("--model", help="taste, churn or response; default all.")] = None,
-) -> None:
-    """Train challengers and register them with their figures."""
-    from tessera import build
-    from tessera.setup import locate
-
-    raise typer.Exit(build.train(locate(home, configs), model))
-
-
-@app.command()
-def promote(
-    home: Home = DEFAULT_HOME,
-    configs: Configs = None,
-    model: Annotated[list[str] | None, typer.Option("--model", help="taste, churn or response; default all.")] = None,
-    force: Annotated[
-        str | None, typer.Option("--force", help="Promote whatever the gate says; the reason is recorded.")
-    ] = None,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Return to the previous champion.")] = False,
-) -> None:
-    """Judge the challengers against the champions and let the better ones serve."""
-    from tessera import build
-    from tessera.setup import locate
-
-    raise typer.Exit(build.promote(locate(home, configs), model, force, rollback=rollback))
 
 
 @app.command()
@@ -278,14 +219,6 @@ def clock(
     from tessera import setup
 
     setup.show_clock(setup.locate(home, configs), at, live=live)
-
-
-@app.command()
-def bench(what: Annotated[str, typer.Argument(help="serve, features or train.")]) -> None:
-    """Measure on this machine and print figures beside the named alternative."""
-    from tessera.bench import run
-
-    raise typer.Exit(run(what))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from features.kept import KEPT
-from features.learned import MemberHistory
+from features.learned import Histories, MemberHistory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +103,24 @@ def member_history(interactions: Interactions, row: int, vector: NDArray[np.floa
     span = slice(counts.indptr[row], counts.indptr[row + 1])
     return MemberHistory(
         counts.indices[span].astype(np.int32), counts.data[span], last_at.data[span], vector, interactions.seconds
+    )
+
+
+def histories(
+    interactions: Interactions, rows: NDArray[np.intp] | None = None, vectors: NDArray[np.float32] | None = None
+) -> Histories:
+    """The same for the members in these rows (all if None), together; `vectors` are those of all members."""
+    counts, last_at = interactions.counts, interactions.last_at
+    if rows is not None:
+        counts, last_at = counts[rows], last_at[rows]
+        vectors = None if vectors is None else vectors[rows]
+    return Histories(
+        counts.shape[1],
+        counts.indptr.astype(np.int64),
+        counts.indices.astype(np.int32),
+        counts.data,
+        last_at.data,
+        vectors,
     )
 
 

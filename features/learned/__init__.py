@@ -7,6 +7,7 @@ A form for products answers `score(member, at)` with one number for each of its 
 from features.learned.counts import Counts
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
+from features.learned.histories import Histories, score_many
 from features.learned.item_item import ItemItem
 from features.learned.lightgbm_text import from_lightgbm
 from features.learned.member import MemberHistory, Scores, history, positions
@@ -20,6 +21,7 @@ __all__ = [
     "Counts",
     "Factors",
     "Form",
+    "Histories",
     "ItemItem",
     "LearnedError",
     "MemberHistory",
@@ -34,6 +36,7 @@ __all__ = [
     "load",
     "positions",
     "save",
+    "score_many",
     "to_arrays",
     "top_k",
 ]

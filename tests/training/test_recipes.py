@@ -14,9 +14,20 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from features.learned import Counts, Factors, ItemItem, MemberHistory, ProductForm, load, save, to_arrays, top_k
+from features.learned import (
+    Counts,
+    Factors,
+    ItemItem,
+    MemberHistory,
+    ProductForm,
+    load,
+    save,
+    score_many,
+    to_arrays,
+    top_k,
+)
 from training.evaluate import judge
-from training.interactions import Interactions, build, member_history
+from training.interactions import Interactions, build, histories, member_history
 from training.recipes import RECIPES, Fitted, RecipeError, config_from, find, fit
 from training.recipes.repeat import logistic
 from training.split import after, truth
@@ -115,6 +126,15 @@ def test_on_a_checkerboard_the_missing_square_comes_first(name: str) -> None:
         unbought = np.ones(SIZE + 2, bool)
         unbought[member_history(_board(), row).product_index] = False
         assert top_k(_scores(name, row), 1, unbought).tolist() == [row]
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_members_scored_together_score_as_they_do_alone(name: str) -> None:
+    fitted, board = _on_board(name), _board()
+    together = score_many(fitted.form, histories(board, None, fitted.member_vectors), AT.timestamp())
+    assert together.shape == board.counts.shape
+    for row in range(SIZE + 2):
+        np.testing.assert_allclose(together[row], _scores(name, row), rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"popularity"}))
