@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.faults import LearnedError, finite, shaped
+from features.learned.histories import Histories
 from features.learned.member import MemberHistory, Scores
 
 DAY = 86_400.0
+_FOREIGN = (
+    "factors: the member's vector has {} numbers, the products' have {}; "
+    "the stored vector belongs to another model version"
+)
 
 
 def confidence(
@@ -89,8 +94,17 @@ class Factors:
         if vector is None:
             return self.popularity
         if vector.shape != (self.vectors.shape[1],):
-            raise LearnedError(
-                f"factors: the member's vector has {vector.size} numbers, the products' have {self.vectors.shape[1]}; "
-                "the stored vector belongs to another model version"
-            )
+            raise LearnedError(_FOREIGN.format(vector.size, self.vectors.shape[1]))
         return self.vectors @ vector + self.biases
+
+    def score_many(self, histories: Histories, at: float) -> Scores:
+        """The same for many members, (n_members, n_products)."""
+        from features.learned.folding import vectors_of
+
+        vectors = vectors_of(self, histories, at)
+        if vectors.shape[1] != self.vectors.shape[1]:
+            raise LearnedError(_FOREIGN.format(vectors.shape[1], self.vectors.shape[1]))
+        scores: Scores = vectors @ self.vectors.T
+        scores += self.biases
+        scores[np.isnan(vectors[:, 0])] = self.popularity
+        return scores

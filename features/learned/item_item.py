@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from features.learned.factors import DAY
 from features.learned.faults import LearnedError, finite, shaped, within
+from features.learned.histories import Histories
 from features.learned.member import MemberHistory, Scores
 
 _TAIL = 1e-9
@@ -44,10 +45,29 @@ class ItemItem:
         """Σ over products bought of ln(1+count)·2^(−age/half-life)·similarity, and a trace of popularity."""
         if not member.product_index.size:
             return self.popularity
-        ages = np.maximum(at - member.last_at, 0.0) / DAY
-        weight = np.log1p(member.count) * np.exp2(-ages / self.half_life_days)
+        weight = self._weight(member.count, member.last_at, at)
         near = self.neighbours[member.product_index]
         pull = self.similarity[member.product_index] * weight[:, None]
         summed = np.bincount(near.ravel(), weights=pull.ravel(), minlength=len(self.product_ids))
         scores: Scores = summed + self.popularity * _TAIL
         return scores
+
+    def score_many(self, histories: Histories, at: float) -> Scores:
+        """The same for many members, (n_members, n_products), as a product of sparse matrices."""
+        import scipy.sparse as sp  # heavy: serving scores one member at a time
+
+        n, width = self.neighbours.shape
+        near = sp.csr_matrix(
+            (self.similarity.ravel(), self.neighbours.ravel(), np.arange(n + 1, dtype=np.int64) * width), shape=(n, n)
+        )
+        weight = self._weight(histories.count, histories.last_at, at)
+        bought = sp.csr_matrix((weight, histories.product_index, histories.starts), shape=(len(histories), n))
+        scores: Scores = (bought @ near).toarray()
+        scores += self.popularity * _TAIL
+        scores[np.diff(histories.starts) == 0] = self.popularity
+        return scores
+
+    def _weight(self, count: NDArray[np.float32], last_at: NDArray[np.float64], at: float) -> NDArray[np.float64]:
+        ages = np.maximum(at - last_at, 0.0) / DAY
+        weight: NDArray[np.float64] = np.log1p(count) * np.exp2(-ages / self.half_life_days)
+        return weight

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.faults import finite, shaped
+from features.learned.histories import Histories
 from features.learned.member import MemberHistory, Scores
 
 
@@ -27,3 +28,7 @@ class Popularity:
     def score(self, member: MemberHistory, at: float) -> Scores:  # noqa: ARG002 - every form is asked the same way
         """The stored scores, (n_products,); do not write into them."""
         return self.scores
+
+    def score_many(self, histories: Histories, at: float) -> Scores:  # noqa: ARG002 - every form is asked the same way
+        """The stored scores for each member, (n_members, n_products), as a view; do not write into them."""
+        return np.broadcast_to(self.scores, (len(histories), len(self.scores)))
