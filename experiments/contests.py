@@ -29,11 +29,12 @@ from features import behavior, history
 from features.entities import Programme
 from features.workspace import Workspace
 from training import churn, frames, metrics, recipes
-from training.challengers import Ledger, Task, churn_config, churn_cuts, churn_frames
+from training.challengers import Task, churn_config, churn_cuts, churn_frames
 from training.churn import ChurnConfig
 from training.comparison import paired_auc
 from training.evaluate import Judged
 from training.evaluate import judge as judge_recipe
+from training.ledger import Ledger
 from training.metrics import Interval, mean_interval
 from training.records import Version
 from training.settings import GateConfig, TrainingConfig

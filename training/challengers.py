@@ -25,13 +25,12 @@ from features.workspace import Workspace
 from training import churn, evaluate, frames, recipes, response
 from training.churn import ChurnConfig
 from training.frames import Cuts
-from training.interactions import Interactions, build
+from training.ledger import Ledger
 from training.pictures import calibration_picture
 from training.records import Draft, Lineage
 from training.settings import TrainingConfig, as_json
-from training.split import after, cut_before
+from training.split import cut_before
 
-_BOUGHT = ["purchase_id", "basket_id", "member_id", "product_id", "quantity", "reverses", "occurred_at", "known_at"]
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -174,32 +173,6 @@ def responses(task: Task) -> Trained:
         exhibits=(task.exhibit("responses.csv"),),
     )
     return Trained(draft, f"response: effects of {len(kept)} types of candidates, {int(table['n'].sum())} decisions")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ledger:
-    """The tables that recipes learn from, read once."""
-
-    purchases: pd.DataFrame
-    products: pd.DataFrame
-    members: pd.DataFrame
-
-    @staticmethod
-    def read(ws: Workspace) -> Ledger:
-        """As they lie on disk."""
-        return Ledger(
-            history.read(ws.tables, "purchases", _BOUGHT),
-            history.read(ws.tables, "products"),
-            history.read(ws.tables, "members"),
-        )
-
-    def at(self, moment: datetime) -> Interactions:
-        """What was known then."""
-        return build(self.purchases, self.products, self.members, moment)
-
-    def after(self, cut: datetime, days: int) -> pd.DataFrame:
-        """What was bought in the days that follow."""
-        return after(self.purchases, cut, days)
 
 
 def recipe_config(name: str, settings: Mapping[str, Any], seed: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -79,6 +79,19 @@ def build(purchases: pd.DataFrame, products: pd.DataFrame, members: pd.DataFrame
         product_tags=product_tags,
         product_tag_names=product_tag_names,
     )
+
+
+def with_only(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:
+    """The same members and products with only some of the purchases.
+
+    Args:
+        interactions: All of them.
+        kept: (n_buys,): which of `interactions.buys` stay.
+    """
+    buys, times = interactions.buys[kept], interactions.bought_at[kept]
+    rows, columns = buys[:, 0].astype(np.intp), buys[:, 1].astype(np.intp)
+    counts, last_at = _matrices(rows, columns, times, interactions.counts.shape)
+    return replace(interactions, counts=counts, last_at=last_at, buys=buys, bought_at=times)
 
 
 def kept_purchases(purchases: pd.DataFrame) -> pd.DataFrame:
