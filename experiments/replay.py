@@ -14,7 +14,7 @@ from functools import lru_cache
 import orjson
 
 from features.entities import Catalog
-from serving import payload, records
+from serving import code, payload, records
 from serving.assignment import Experiments
 from serving.decide import decide
 from serving.policy import Policy
@@ -35,6 +35,8 @@ class Record:
     versions: Mapping[str, str]
     """`catalog`, `policy` and `experiments` → version."""
     decision: Decision
+    code: str = ""
+    """The code that decided (`serving.code`); empty where it was not kept."""
 
 
 Finish = Callable[[bytes, float], Mapping[str, float]]
@@ -61,7 +63,7 @@ def read(blob: bytes, finish: Finish, score: Score | None = None) -> Record:
     versions = records.versions_of(found.header)
     names = {"catalog": versions.catalog, "policy": versions.policy, "experiments": versions.experiments}
     decision = records.decision_of(found.header)
-    return Record(found.header["decision_id"], snapshot, ask, learned, names, decision)
+    return Record(found.header["decision_id"], snapshot, ask, learned, names, decision, versions.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class ReplayReport:
     """Answers of the lowest rung, which no inputs stand behind; they are counted and not run."""
     differences: tuple[Difference, ...] = ()
     different: int = 0
+    other_code: int = 0
+    """Of `different`: how many another version of the code decided."""
     failed: Mapping[str, str] = field(default_factory=dict)
     net_before: float = 0.0
     """Net value by the bills of what was given, in the programme's currency."""
@@ -155,7 +159,7 @@ class _Tally:
     """Counts while records go by."""
 
     def __init__(self) -> None:
-        self.total = self.static = self.equal = self.different = 0
+        self.total = self.static = self.equal = self.different = self.other_code = 0
         self.before = self.after = 0.0
         self.differences: list[Difference] = []
         self.failed: dict[str, str] = {}
@@ -169,6 +173,7 @@ class _Tally:
             self.equal += 1
             return
         self.different += 1
+        self.other_code += record.code != code.version()
         if len(self.differences) < EXAMPLES:
             where = _where(record.decision, again)
             self.differences.append(Difference(record.decision_id, where, before, after))
@@ -180,6 +185,7 @@ class _Tally:
             static=self.static,
             differences=tuple(self.differences),
             different=self.different,
+            other_code=self.other_code,
             failed=self.failed,
             net_before=round(self.before, 4),
             net_after=round(self.after, 4),

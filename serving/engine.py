@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 
 from features.states import StateError
-from serving import answer, payload, records
+from serving import answer, code, payload, records
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
@@ -286,4 +286,6 @@ def _origin(call: Call, present: Present, decision: Decision, stamp: Stamp, buil
 
 def _versions(present: Present, learned: Learned) -> Versions:
     book = present.rulebook
-    return Versions(book.catalog.version, book.policy.version, book.experiments.version, learned.versions)
+    return Versions(
+        book.catalog.version, book.policy.version, book.experiments.version, learned.versions, code.version()
+    )

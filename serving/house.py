@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from features.workspace import Workspace
+from serving import code
 from serving.engine import Engine
 from serving.journal import Journal
 from serving.watch import Watch
@@ -53,6 +54,7 @@ def open_house(
     Raises:
         JournalError: the journal cannot be opened.
     """
+    code.version()  # of the files as they are now, which are those that run
     journal = Journal(ws.journal)
     watch = Watch(ws, open_door=open_door)
     watch.start()

@@ -116,6 +116,11 @@ class Journal:
         return self._writer.broken is None
 
     @property
+    def trouble(self) -> str | None:
+        """Why rows are not acknowledged, for good or since the last commit; None while they are."""
+        return self._writer.broken or self._writer.failing
+
+    @property
     def waiting(self) -> int:
         """How many works wait for their commit."""
         return self._writer.waiting

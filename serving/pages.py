@@ -61,7 +61,7 @@ def readiness(house: House | None) -> tuple[bool, dict[str, Any]]:
     body: dict[str, Any] = {
         "status": "ready" if ready else "not ready",
         "at": moment(house.now()),
-        "journal": "healthy" if house.journal.healthy else "stopped acknowledging; start the service again",
+        "journal": house.journal.trouble or "healthy",
         "refused": sentences(watch.faults),
     }
     if watch.ready:
@@ -85,5 +85,5 @@ def _measured(house: House | None, metrics: Metrics) -> bytes:
         syncs = house.journal.sync_seconds
         metrics.sync.set(syncs[-1] if syncs else 0.0)
         metrics.waiting.set(house.journal.waiting)
-        metrics.healthy.set(float(house.journal.healthy))
+        metrics.healthy.set(float(house.journal.trouble is None))
     return metrics.text()

@@ -43,6 +43,8 @@ class Versions:
     policy: str
     experiments: str
     models: Mapping[str, str]
+    code: str = ""
+    """`serving.code.version()`; empty in decisions made before it was kept."""
 
 
 @dataclass(frozen=True, slots=True)

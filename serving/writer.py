@@ -57,6 +57,8 @@ class Writer:
         self._restart_log = False
         self._connection.set_wal_hook(self._count_pages)
         self.broken: str | None = None
+        self.failing: str | None = None
+        """Why the last commit failed; None once one went well."""
         self.sync_seconds: list[float] = []
         self._thread = threading.Thread(target=self._write_loop, name="journal-writer", daemon=True)
         self._syncer = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
@@ -154,7 +156,9 @@ class Writer:
                 self._write([ticket])
             return None
         except (apsw.Error, OSError) as error:
-            return settle(group, JournalError(f"the journal could not write: {error}; is the disk full or gone?"))
+            self.failing = f"the journal could not write: {error}; is the disk full or gone?"
+            return settle(group, JournalError(self.failing))
+        self.failing = None
         for ticket, outcome in zip(group, outcomes, strict=True):
             ticket.outcome = outcome
         self._after_commit(group)

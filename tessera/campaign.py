@@ -205,6 +205,10 @@ def replay(ws: Workspace, policy: Path | None) -> int:
     print(
         f"{report.total:,} decisions: {report.equal:,} the same, {report.different:,} different, {report.static} static"
     )
+    if report.other_code and policy is None:
+        print(f"  {report.other_code:,} of these were decided by another version of the code than this one")
+    if report.other_code and policy is None:
+        print(f"  {report.other_code:,} of these were decided by another version of the code than this one")
     for difference in report.differences[:10]:
         before, after = (" ".join(ids) for ids in (difference.before, difference.after))
         print(f"  {difference.decision_id}: {', '.join(difference.fields)} differ: {before} became {after}")

@@ -37,6 +37,8 @@ def run(ws: Workspace) -> int:
         print(f"{title}: {'good' if not faults else ''}")
         for fault in faults:
             print(f"  {fault}")
+    if ws.keys.exists() is False:
+        print("no API key was made, so nobody can call the service: `tessera keys NAME --scope caller` makes one")
     return int(wrong > 0)
 
 
@@ -113,7 +115,6 @@ def _models(ws: Workspace) -> Iterator[str]:
 
 def _keys(ws: Workspace) -> Iterator[str]:
     try:
-        if not access.read(ws.keys).holders:
-            yield "none was made, so nobody can call: `tessera keys NAME --scope caller` makes one"
+        access.read(ws.keys)
     except access.KeysError as error:
         yield str(error)

@@ -22,6 +22,7 @@ from features.entities import Programme
 from features.history import MergeSummary
 from features.tables import TABLES
 from features.workspace import Workspace
+from serving.contract import ID_PATTERN
 from tessera import clock
 from tessera.progress import Steps
 from tessera.setup import RefusedError
@@ -210,6 +211,19 @@ def _tell(ws: Workspace, steps: Steps, read: _Read, merged: MergeSummary, entrie
         steps.note(f"{len(read.offers)} offers of its campaigns are in {ws.catalog / 'offers.yaml'}")
     for text in read.notes:
         steps.note(text)
+    for name in ("members", "products"):
+        if odd := _uncallable(ws, name):
+            steps.note(
+                f"{len(odd):,} {name} have an id that no request can name, such as {odd[0][:40]!r}: "
+                "1 to 64 letters, digits or . _ : @ + = ~ - are one"
+            )
+
+
+def _uncallable(ws: Workspace, name: str) -> list[str]:
+    """Ids that the API would refuse; they count in batches and models all the same."""
+    key = TABLES[name].key[0]
+    ids = history.read(ws.tables, name, [key])[key].drop_duplicates()
+    return sorted(ids[~ids.str.fullmatch(ID_PATTERN)])
 
 
 def _tell_rules(ws: Workspace, source: str, steps: Steps, read: _Read, merged: MergeSummary) -> None:

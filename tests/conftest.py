@@ -26,8 +26,10 @@ def environment_of_its_own() -> Iterator[None]:
     """A command run in this process may set the environment, as `serve` does; that ends with the test."""
     before = dict(os.environ)
     yield
+    # Feast sets this as it is imported, and Prometheus' client, imported after it, needs it for as long as it lives.
+    lasting = {name: value for name, value in os.environ.items() if name == "PROMETHEUS_MULTIPROC_DIR"}
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(before | lasting)
 
 
 @pytest.fixture(scope="session")

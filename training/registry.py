@@ -31,11 +31,7 @@ _SHOWN = 480
 
 
 def log_version(ws: Workspace, draft: Draft) -> Version:
-    """Log a run with the draft's files, parameters, metrics and pictures, and register it as the next version.
-
-    Raises:
-        RegistryError: the artefacts of this registry lie in another workspace.
-    """
+    """Log a run with the draft's files, parameters, metrics and pictures, and register it as the next version."""
     client = _client(ws)
     record = record_of(draft)
     run = client.create_run(_experiment(ws, client, draft.name), run_name=f"{draft.name} {draft.form}")
@@ -207,17 +203,16 @@ def _client(ws: Workspace) -> Any:
         return MlflowClient(uri, uri)
 
 
-def _experiment(ws: Workspace, client: Any, name: str) -> str:
+def _experiment(ws: Workspace, client: Any, model: str, name: str | None = None) -> str:
+    name = name or model
     place = (ws.mlflow / "artifacts").resolve().as_uri()
     known = client.get_experiment_by_name(name)
     if known is None:
         created: str = client.create_experiment(name, artifact_location=place)
         return created
-    if known.artifact_location != place:
-        raise RegistryError(
-            f"{_database(ws)}: keeps its artefacts in {known.artifact_location}, the workspace is at {place}; "
-            "move the workspace back, or move its mlflow folder away and train again"
-        )
+    if known.artifact_location != place and name == model:
+        # The workspace was moved. MLflow keeps absolute places for ever, so runs go on under a name of the new place.
+        return _experiment(ws, client, model, f"{model} at {hashlib.sha256(place.encode()).hexdigest()[:8]}")
     found: str = known.experiment_id
     return found
 

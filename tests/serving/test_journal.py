@@ -236,12 +236,14 @@ def test_a_full_disk_refuses_loses_nothing_acknowledged_and_heals(tmp_path: Path
                 kept.append(f"e{number}")
             except JournalError as error:
                 assert "disk full" in str(error), error
+                assert "could not write" in journal.trouble and journal.healthy
                 refused += 1
                 if refused == 3:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             if refused == 3 and len(kept) > 150:
                 break
         assert [row.event_id for row in journal.read_events(limit=5000)] == kept
+        assert journal.trouble is None
         journal.close()
         print(refused)
     """

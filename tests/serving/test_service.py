@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -375,3 +376,29 @@ def test_open_doors_are_only_for_those_who_ask_for_them(ws: Workspace) -> None:
     with served(ws.root, {"TESSERA_OPEN": "1"}) as running, httpx.Client(base_url=running.url) as http:
         assert http.post("/v1/offers", json={"member_id": "M0000001"}).status_code == 200
         assert "security" not in orjson.loads(http.get("/openapi.json").content)
+
+
+def test_a_service_that_fell_behind_sheds_what_waits_and_says_when_to_come_back(service: Running) -> None:
+    def ask(number: int) -> httpx.Response:
+        with service.http() as http:
+            return http.post("/v1/offers", json={"member_id": f"shed-{number}"})
+
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            waiting = [pool.submit(ask, number) for number in range(8)]
+            time.sleep(0.6)
+            service.process.send_signal(signal.SIGCONT)
+            answers = [one.result() for one in waiting]
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    shed = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert shed
+    assert {answer.headers["retry-after"] for answer in shed} == {"1"}
+    assert "too many requests" in shed[0].json()["title"] + str(shed[0].json())
+    time.sleep(0.2)
+    with service.http() as http:
+        assert ask(9).status_code == 200
+        (counted,) = re.findall(r"^tessera_shed_total (\S+)", http.get("/metrics").text, re.MULTILINE)
+    assert float(counted) >= len(shed)

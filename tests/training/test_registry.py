@@ -148,7 +148,7 @@ def test_crowning_one_model_keeps_the_others(ws: Workspace) -> None:
     assert not list(ws.root.glob("*.tmp"))
 
 
-def test_a_moved_workspace_still_reads_but_refuses_to_write_elsewhere(
+def test_a_moved_workspace_reads_its_versions_and_keeps_new_ones_where_it_is_now(
     ws: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("moved")
@@ -156,8 +156,13 @@ def test_a_moved_workspace_still_reads_but_refuses_to_write_elsewhere(
     moved = Workspace(place / "ws")
     shutil.copytree(ws.root, moved.root)
     assert registry.get(moved, "taste", "1").folder.is_relative_to(moved.root)
-    with pytest.raises(RegistryError, match="move the workspace back"):
-        registry.log_version(moved, draft(place, seed=2))
+    for number in ("2", "3"):
+        version = registry.log_version(moved, draft(place, seed=int(number)))
+        assert version.number == number
+        assert version.folder.is_relative_to(moved.root)
+        assert registry.get(moved, "taste", number).record["seed"] == int(number)
+        assert registry.export(moved, version).is_relative_to(moved.root)
+    assert [one.name for one in (ws.mlflow / "artifacts").iterdir()] == [registry.get(ws, "taste", "1").run_id]
 
 
 def test_code_has_a_version_with_and_without_git(tmp_path: Path) -> None:
