@@ -52,6 +52,8 @@ class Factors:
     no vector is stored; or (0, 0)."""
     alpha: float = 1.0
     half_life_days: float = np.inf
+    ridge: float = 0.0
+    """What each unit of a member's confidence adds to λ in `gram`."""
 
     def __post_init__(self) -> None:
         n, k = len(self.product_ids), self.vectors.shape[-1]
@@ -64,6 +66,8 @@ class Factors:
             finite("factors", name, getattr(self, name))
         if not (self.half_life_days > 0 and self.alpha > 0):
             raise LearnedError("factors: alpha and half_life_days must be above 0; train the model again")
+        if not 0 <= self.ridge < np.inf:
+            raise LearnedError(f"factors: ridge is {self.ridge}, not 0 or above; train the model again")
 
     def fold_in(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:
         """The vector that these purchases alone speak for, (k,): by least squares, else over the bridge.
@@ -79,6 +83,7 @@ class Factors:
             bridged: NDArray[np.float64] = mean @ self.bridge[:-1] + self.bridge[-1]
             return bridged.astype(np.float32)
         normal = self.gram + (bought.T * weight) @ bought
+        normal[np.diag_indices_from(normal)] += self.ridge * weight.sum()
         return np.linalg.solve(normal, bought.T @ (weight + 1.0)).astype(np.float32)
 
     def vector(self, member: MemberHistory, at: float) -> NDArray[np.float32] | None:

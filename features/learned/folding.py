@@ -56,5 +56,6 @@ def _folded(
     wanted = np.matmul((weight + there)[:, None, :], bought)[:, 0]
     normal = np.matmul(bought.transpose(0, 2, 1) * weight[:, None, :], bought)
     normal += form.gram
+    normal[:, np.arange(len(form.gram)), np.arange(len(form.gram))] += form.ridge * weight.sum(axis=1)[:, None]
     solved: NDArray[np.float64] = np.linalg.solve(normal, wanted[:, :, None])[:, :, 0]
     return solved.astype(np.float32)

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,19 @@ def to_arrays(form: Form) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> Form:
-    """The form with this name from its arrays; raises `LearnedError` if any is missing, of another type or unknown."""
+    """The form with this name from its arrays; raises `LearnedError` if any is missing, of another type or unknown.
+
+    What has a default may be missing: it was not there yet when the form was saved.
+    """
     if name not in FORMS:
         raise LearnedError(f"form {name!r} is unknown; this version reads {', '.join(FORMS)}")
     kind = FORMS[name]
     wanted = {field.name: str(field.type) for field in fields(kind)}
-    if set(wanted) != set(arrays):
-        odd = ", ".join(sorted(set(wanted) ^ set(arrays)))
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if not needed <= set(arrays) <= set(wanted):
+        odd = ", ".join(sorted((needed - set(arrays)) | (set(arrays) - set(wanted))))
         raise LearnedError(f"{name}: arrays missing or unknown: {odd}; export the model again")
-    return kind(**{field: _typed(name, field, wanted[field], arrays[field]) for field in wanted})
+    return kind(**{field: _typed(name, field, wanted[field], array) for field, array in arrays.items()})
 
 
 def _typed(form: str, field: str, wanted: str, array: NDArray[Any]) -> Any:

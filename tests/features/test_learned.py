@@ -130,6 +130,31 @@ def test_a_truncated_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_form_saved_before_a_setting_existed_is_read_with_its_default() -> None:
+    arrays = to_arrays(FORMS["factors"])
+    back = from_arrays("factors", {name: array for name, array in arrays.items() if name != "ridge"})
+    assert isinstance(back, Factors)
+    assert back.ridge == 0.0
+    member = _bought([1, 3], [2, 1], [3, 9])
+    assert np.array_equal(back.score(member, AT), FORMS["factors"].score(member, AT))
+
+
+def test_a_ridge_grows_with_what_a_member_bought() -> None:
+    """One factor: gram 2, bought v = 3 once, just now, α = 1/ln 2 so that w = 1: x = (1 + 1)·3 / (2 + 9 + .5·1)."""
+    none = np.zeros(1, np.float32)
+    form = Factors(
+        IDS[:1],
+        np.array([[3.0]], np.float32),
+        none,
+        none,
+        np.array([[2.0]]),
+        np.empty((0, 0)),
+        alpha=1 / np.log(2.0),
+        ridge=0.5,
+    )
+    assert form.fold_in(_bought([0], [1], [0]), AT) == pytest.approx([6 / 11.5])
+
+
 def test_swapped_arrays_are_refused(tmp_path: Path) -> None:
     save(FORMS["counts"], tmp_path / "counts")
     save(FORMS["factors"], tmp_path / "factors")

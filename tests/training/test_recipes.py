@@ -38,6 +38,7 @@ WITHOUT_TASTE = {"popularity", "repeat"}
 """Recipes that say nothing of products the member never bought beyond how popular they are."""
 SMALL: dict[str, Mapping[str, Any]] = {
     "als": {"factors": 8, "regularization": 0.1},
+    "scaled_als": {"factors": 8},
     "lightfm_hybrid": {"factors": 8, "epochs": 60},
     "item_item": {"neighbours": 20},
 }
@@ -183,7 +184,7 @@ def test_the_same_seed_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert vectors is None or np.array_equal(again.member_vectors, vectors, equal_nan=True)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", sorted({"als", "lightfm_hybrid"}))
+@pytest.mark.parametrize("name", sorted({"als", "scaled_als", "lightfm_hybrid"}))
 def test_another_seed_gives_other_arrays(name: str) -> None:
     other = fit(name, _board(), config_from(name, {**SMALL[name], "seed": 1}))
     assert not np.array_equal(to_arrays(other.form)["vectors"], to_arrays(_on_board(name).form)["vectors"])
@@ -232,9 +233,10 @@ def test_popularity_counts_distinct_buyers_inside_the_window() -> None:
     assert scores == pytest.approx([0.999 / 3 + 0.001 / 5, 0.999 * 2 / 3 + 0.002 / 5, 0.002 / 5])
 
 
-def test_a_vector_folded_in_is_the_vector_that_training_stored() -> None:
+@pytest.mark.parametrize("name", ["als", "scaled_als"])
+def test_a_vector_folded_in_is_the_vector_that_training_stored(name: str) -> None:
     before, _ = _programme()
-    fitted = fit("als", before, config_from("als", SMALL["als"]))
+    fitted = fit(name, before, config_from(name, SMALL[name]))
     assert isinstance(fitted.form, Factors)
     for row in range(0, 160, 7):
         folded = fitted.form.fold_in(member_history(before, row), before.seconds)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from training.interactions import Interactions
-from training.recipes import als, item_item, lightfm_hybrid, popularity, repeat
+from training.recipes import als, item_item, lightfm_hybrid, popularity, repeat, scaled_als
 from training.recipes.recipe import Fitted, Recipe, RecipeError
 
 RECIPES: dict[str, Recipe] = {
@@ -20,6 +20,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("popularity", popularity.PopularityConfig, popularity.fit),
         Recipe("repeat", repeat.RepeatConfig, repeat.fit),
         Recipe("als", als.AlsConfig, als.fit),
+        Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit),
         Recipe("item_item", item_item.ItemItemConfig, item_item.fit),
         Recipe("lightfm_hybrid", lightfm_hybrid.LightfmHybridConfig, lightfm_hybrid.fit),
     )
