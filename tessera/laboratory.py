@@ -61,6 +61,23 @@ def promote(
 
 
 @app.command()
+def report(
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    baseline: Annotated[
+        datetime | None, typer.Option(help="Compare with this moment (UTC); default: where the champion learned.")
+    ] = None,
+    stale_days: Annotated[float, typer.Option(help="Purchases older than this are stale.", min=0)] = 3.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: HOME/reports/quality-DATE.")] = None,
+) -> None:
+    """Quality, freshness and drift: which feature shifted, how, and since when. Exit 1 if stale or broken."""
+    from tessera import report as job
+    from tessera.setup import locate
+
+    raise typer.Exit(job.run(locate(home, configs), baseline, stale_days, out))
+
+
+@app.command()
 def bench(what: Annotated[str, typer.Argument(help="serve, features or train.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run

@@ -26,6 +26,7 @@ COMMANDS = [
     "keys",
     "clock",
     "bench",
+    "report",
 ]
 HEAVY = [
     "feast",
