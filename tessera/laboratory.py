@@ -78,6 +78,59 @@ def report(
 
 
 @app.command()
+def evaluate(
+    history: Annotated[
+        Path, typer.Option("--history", "--home", envvar="TESSERA_HOME", help="Workspace with a loaded history.")
+    ] = DEFAULT_HOME,
+    configs: Configs = None,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="CSV or Parquet of purchases, in place of a workspace.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="What is asked for, if the split is made already.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Your names: member=userId,product=itemId,time=timestamp.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", help="time (default); to reproduce tables: random, last_basket, leave_one_out."),
+    ] = None,
+    days: Annotated[float, typer.Option(help="How much of the end is judged (time).", min=0.01)] = 28.0,
+    share: Annotated[float, typer.Option(help="Share of each member's products that is hidden (random).")] = 0.25,
+    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Repeat for several; default all.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="YAML with taste.recipes; default the workspace's training.yaml.")
+    ] = None,
+    k: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Only discovery: lists and truth without what was bought before.")
+    ] = False,
+    mask_seen: Annotated[
+        bool | None,
+        typer.Option("--mask-seen/--keep-seen", help="Lists without what was bought before; default by protocol."),
+    ] = None,
+    members: Annotated[int, typer.Option(help="Judge at most so many members, by lot; 0 for all.", min=0)] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of the lots, the resamples and the recipes.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HISTORY/reports/evaluation.")] = None,
+    lists: Annotated[bool, typer.Option("--lists", help="Write the ranked lists too, as Parquet.")] = False,
+) -> None:
+    """Recipes side by side on the same members: quality with paired intervals, repeat and explore apart, by group."""
+    from tessera import evaluation
+    from tessera.setup import RefusedError, locate
+    from training.evaluation.contest import Terms
+
+    if test is not None and train is None:
+        raise RefusedError("--test needs --train: name both files of the split")
+    place = out or (history if train is None else Path()) / "reports" / "evaluation"
+    wanted = evaluation.Wanted(tuple(protocol or ("time",)), tuple(recipe or ()), days, share, place, lists)
+    terms = Terms(k=k, only_new=only_new, unseen_only=mask_seen, members=members or None, seed=seed)
+    if train is None:
+        raise typer.Exit(evaluation.of_workspace(locate(history, configs), wanted, terms, settings))
+    raise typer.Exit(evaluation.of_files(train, test, evaluation.columns_of(columns), wanted, terms, settings))
+
+
+@app.command()
 def bench(what: Annotated[str, typer.Argument(help="serve, features or train.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from training.interactions import Interactions, member_history
 from training.metrics import Values, average_precision_at_k, coverage, mean_interval, ndcg, recall
 from training.recipes import Fitted
 from training.split import truth
+
+if TYPE_CHECKING:
+    from training.evaluation.contest import Evaluation, Terms
 
 BASELINE = "popularity"
 _DRAWS = 1000
@@ -163,3 +166,43 @@ def picture(table: pd.DataFrame, path: Path, title: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path
+
+
+def evaluate(
+    train: pd.DataFrame | Path,
+    test: pd.DataFrame | Path | None = None,
+    recipes: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    protocol: str = "time",
+    days: float = 28.0,
+    share: float = 0.25,
+    columns: Mapping[str, str] | None = None,
+    terms: Terms | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Recipes side by side on any purchases, with no workspace: one split, one table, one picture.
+
+    Args:
+        train: Rows of member_id and product_id (ids of any type), and if known occurred_at, quantity, value, basket_id;
+            a frame, or a CSV or Parquet file.
+        test: What is asked for, if the split was made elsewhere; otherwise `protocol` cuts `train`.
+        recipes: Names, or names with settings; default all recipes.
+        protocol: Of `training.protocols.PROTOCOLS`. Only `time` is how decisions are made.
+        days: How much of the end `time` judges.
+        share: How much of each member's products `random` hides.
+        columns: Ours → theirs, for example `{"member": "userId", "product": "itemId", "time": "timestamp"}`.
+        terms: Length of lists, masking, sample and seed: see `training.evaluation.contest.Terms`.
+        progress: Told the name of each recipe before it is fitted.
+
+    Returns:
+        With `table`, `skipped`, `best`, `lists(recipe, part)` and `picture(path)`.
+
+    Raises:
+        GivenError: A file or frame cannot be read.
+        ProtocolError: The history cannot be cut so.
+        RecipeError: A recipe is unknown or its settings break a rule.
+    """
+    from training.evaluation import contest, given  # they judge with this module
+
+    split = given.cut(train, test, columns, protocol, days=days, share=share, seed=(terms or contest.Terms()).seed)
+    return contest.contest(split, contest.entrants(recipes), terms, progress=progress)

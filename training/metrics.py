@@ -73,6 +73,42 @@ def average_precision_at_k(ranked: NDArray[np.integer], relevant: sp.csr_matrix)
     return total / np.minimum(_wanted(relevant), ranked.shape[1])
 
 
+def precision(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
+    """Hits ÷ k, (n,), also where the list was shorter than k."""
+    share: Values = hits(ranked, relevant).sum(axis=1) / ranked.shape[1]
+    return share
+
+
+def reciprocal_rank(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
+    """1 ÷ rank of the first hit, 0 without one, (n,); its mean is MRR@k."""
+    found = hits(ranked, relevant)
+    rank = 1.0 + found.argmax(axis=1)
+    return np.asarray(found.any(axis=1) / rank, np.float64)
+
+
+def hit(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
+    """1 where the list has any hit, (n,); its mean is the hit rate at k."""
+    return hits(ranked, relevant).any(axis=1).astype(np.float64)
+
+
+def self_information(buyers: NDArray[np.integer], members: int) -> Values:
+    """How many bits it says of a product that somebody bought it, (n_products,): −log₂(buyers ÷ members).
+
+    Products nobody bought count as bought by half a member. Vargas & Castells 2011, self-information.
+    """
+    return np.asarray(-np.log2(np.maximum(buyers, 0.5) / max(members, 1)), np.float64)
+
+
+def mean_of_listed(ranked: NDArray[np.integer], value: Values) -> Values:
+    """Mean of `value` (n_products,) over the products of each list, (n,); NaN for an empty one."""
+    listed = ranked >= 0
+    mean = np.full(len(ranked), np.nan)
+    some = listed.any(axis=1)
+    total = np.where(listed, value[np.maximum(ranked, 0)], 0.0).sum(axis=1)
+    mean[some] = total[some] / listed[some].sum(axis=1)
+    return mean
+
+
 def coverage(ranked: NDArray[np.integer], n_products: int) -> float:
     """Distinct products in all lists ÷ all products known at the cut."""
     return len(np.unique(ranked[ranked >= 0])) / n_products if n_products else float("nan")
