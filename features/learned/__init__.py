@@ -4,6 +4,7 @@ A form for products answers `score(member, at)` with one number for each of its 
 `predict(rows)`. `save` and `load` keep any of them as npz and JSON with a SHA-256.
 """
 
+from features.learned.blend import Blend
 from features.learned.counts import Counts
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
@@ -18,6 +19,7 @@ from features.learned.trees import Trees
 
 __all__ = [
     "FORMS",
+    "Blend",
     "Counts",
     "Factors",
     "Form",

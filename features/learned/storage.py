@@ -7,13 +7,15 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.learned.blend import Blend
+from features.learned.candidates import Traits
 from features.learned.counts import Counts
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
@@ -21,9 +23,9 @@ from features.learned.item_item import ItemItem
 from features.learned.popularity import Popularity
 from features.learned.trees import Trees
 
-ProductForm = Popularity | Factors | ItemItem | Counts
+ProductForm = Popularity | Factors | ItemItem | Counts | Blend
 """Whatever scores all products for one member."""
-Form = ProductForm | Trees
+Form = ProductForm | Trees | Traits
 
 FORMS: dict[str, type[Form]] = {
     "popularity": Popularity,
@@ -31,6 +33,8 @@ FORMS: dict[str, type[Form]] = {
     "item_item": ItemItem,
     "counts": Counts,
     "trees": Trees,
+    "traits": Traits,
+    "blend": Blend,
 }
 ARRAYS, DESCRIPTION = "arrays.npz", "form.json"
 _LAYOUT = 1
@@ -42,8 +46,27 @@ def form_name(form: Form) -> str:
 
 
 def to_arrays(form: Form) -> dict[str, NDArray[Any]]:
-    """Everything a form consists of; single numbers become arrays of no dimension."""
-    return {field.name: np.asarray(getattr(form, field.name)) for field in fields(form)}
+    """Everything a form consists of; single numbers become arrays of no dimension.
+
+    The arrays of a form inside it are named `field/array`, those of several `field.0/array` and so on; they do not
+    repeat the product ids.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for field in fields(form):
+        value = getattr(form, field.name)
+        if is_dataclass(value):
+            found |= _inside(field.name, value)
+        elif isinstance(value, tuple):
+            for number, part in enumerate(value):
+                found |= _inside(f"{field.name}.{number}", part)
+        else:
+            found[field.name] = np.asarray(value)
+    return found
+
+
+def _inside(name: str, form: Any) -> dict[str, NDArray[Any]]:
+    arrays = {key: array for key, array in to_arrays(form).items() if key != "product_ids"}
+    return {f"{name}/form": np.asarray(form_name(form))} | {f"{name}/{key}": array for key, array in arrays.items()}
 
 
 def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> Form:
@@ -56,10 +79,35 @@ def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> Form:
     kind = FORMS[name]
     wanted = {field.name: str(field.type) for field in fields(kind)}
     needed = {field.name for field in fields(kind) if field.default is MISSING}
-    if not needed <= set(arrays) <= set(wanted):
-        odd = ", ".join(sorted((needed - set(arrays)) | (set(arrays) - set(wanted))))
+    own = {field: array for field, array in arrays.items() if "/" not in field}
+    given: dict[str, Any] = {**own, **_forms_inside(arrays)}
+    if not needed <= set(given) <= set(wanted):
+        odd = ", ".join(sorted((needed - set(given)) | (set(given) - set(wanted))))
         raise LearnedError(f"{name}: arrays missing or unknown: {odd}; export the model again")
-    return kind(**{field: _typed(name, field, wanted[field], array) for field, array in arrays.items()})
+    return kind(**given | {field: _typed(name, field, wanted[field], array) for field, array in own.items()})
+
+
+def _forms_inside(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Field → form, or the tuple of forms where the field has several."""
+    content: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, array in arrays.items():
+        field, slash, rest = key.partition("/")
+        if slash:
+            content.setdefault(field, {})[rest] = array
+    found: dict[str, Any] = {}
+    for field in sorted(content, key=lambda one: int(one.partition(".")[2] or 0)):
+        form = _form_inside(content[field], arrays)
+        whole, dot, _ = field.partition(".")
+        found[whole] = (*found.get(whole, ()), form) if dot else form
+    return found
+
+
+def _form_inside(own: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]) -> Form:
+    name = str(own.get("form", "of no name"))
+    kind = FORMS.get(name)
+    shared = {"product_ids"} & {known.name for known in fields(kind)} if kind else set()
+    rest = {key: array for key, array in own.items() if key != "form"}
+    return from_arrays(name, rest | {key: arrays[key] for key in shared & set(arrays)})
 
 
 def _typed(form: str, field: str, wanted: str, array: NDArray[Any]) -> Any:

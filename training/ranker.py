@@ -1,0 +1,149 @@
+"""The second stage: trees that rank the candidates of several base models (LambdaMART; library: LightGBM).
+
+Burges 2010, "From RankNet to LambdaRank to LambdaMART: An Overview". It learns inside one split of what is known: base
+models see what came before, labels are what came after. Which base score means what may change once the base models
+have seen more, so each is told mostly by its rank and its distance from the mean among the member's own candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from features.learned import Trees, from_lightgbm
+from features.learned.blend import Blend
+from features.learned.histories import score_many
+from training.inner import Inner
+from training.interactions import histories
+
+_AT_ONCE = 4_000_000
+_NO_TREES = (np.zeros(1, np.int32), np.array([-1], np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How trees are grown."""
+
+    trees: int
+    leaves: int
+    learning_rate: float
+    min_leaf: int
+    feature_share: float
+    l2: float
+    depth_of_list: int
+    """Mistakes below this rank of a list do not count."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """Candidates of many members with what became of them, sorted by member."""
+
+    member: NDArray[np.intp]
+    """(n,): rows of the interactions."""
+    bought: NDArray[np.bool_]
+    """(n,): whether it was bought afterwards."""
+    rows: NDArray[np.float64]
+    """(n, n_features)"""
+    found: float
+    """Share of all that these members bought afterwards that is among their candidates."""
+
+    @property
+    def members(self) -> int:
+        """How many members have a candidate that was bought."""
+        return len(np.unique(self.member[self.bought]))
+
+
+def lesson(blend: Blend, inner: Inner, most_members: int) -> Lesson:
+    """Candidates as of the inner cut, of members who bought something after it; of more members every n-th.
+
+    Args:
+        blend: Base models and traits as of the inner cut, and the depth; its trees only say which features are wanted.
+        inner: The split.
+        most_members: Memory and time grow with it.
+    """
+    rows = np.flatnonzero(inner.bought.getnnz(axis=1))
+    rows = rows[:: -(-len(rows) // most_members) or 1]
+    step = max(1, _AT_ONCE // len(blend.product_ids))
+    parts = [_lesson_of(blend, inner, rows[begin : begin + step]) for begin in range(0, len(rows), step)]
+    if not parts:
+        return Lesson(rows, np.empty(0, bool), np.empty((0, len(blend.trees.feature_names))), 0.0)
+    member, bought, features = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Lesson(member, bought, features, float(bought.sum() / inner.bought[rows].nnz))
+
+
+def _lesson_of(
+    blend: Blend, inner: Inner, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.float64]]:
+    """Members of whom no candidate was bought teach nothing about order and are left out."""
+    asked, at = histories(inner.before, rows), inner.before.seconds
+    bases = [np.asarray(score_many(part, asked, at)) for part in blend.parts]
+    found, features = blend.rows(bases, asked, at)
+    bought = _marked(sp.csr_matrix(inner.bought[rows]), found.row, found.product)
+    teaches = np.bincount(found.row, weights=bought, minlength=len(rows))[found.row] > 0
+    return rows[found.row[teaches]], bought[teaches], features[teaches]
+
+
+def _marked(bought: sp.csr_matrix, row: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each pair is in `bought`, (n,)."""
+    pairs = bought.tocoo()
+    width = bought.shape[1]
+    marked: NDArray[np.bool_] = np.isin(row * width + product, pairs.row.astype(np.int64) * width + pairs.col)
+    return marked
+
+
+def grow(taught: Lesson, names: tuple[str, ...], growth: Growth) -> Trees:
+    """Trees that put what was bought before what was not, on one thread: same seed, same lesson, same trees."""
+    import lightgbm  # heavy: only when fitting
+
+    _, sizes = np.unique(taught.member, return_counts=True)
+    data = lightgbm.Dataset(
+        taught.rows,
+        taught.bought.astype(np.int8),
+        group=sizes,
+        feature_name=list(names),
+        params={"verbose": -1, "num_threads": 1, "max_bin": 127, "data_random_seed": growth.seed},
+    )
+    text: str = lightgbm.train(_parameters(growth), data, num_boost_round=growth.trees).model_to_string()
+    return from_lightgbm(text)
+
+
+def _parameters(growth: Growth) -> dict[str, Any]:
+    return {
+        "objective": "lambdarank",
+        "lambdarank_truncation_level": growth.depth_of_list,
+        "num_leaves": growth.leaves,
+        "learning_rate": growth.learning_rate,
+        "min_data_in_leaf": growth.min_leaf,
+        "feature_fraction": growth.feature_share,
+        "lambda_l2": growth.l2,
+        "max_bin": 127,
+        "seed": growth.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbose": -1,
+    }
+
+
+def no_trees(names: tuple[str, ...]) -> Trees:
+    """Trees that find all equal, so that the mean of the bases decides."""
+    one, leaf = _NO_TREES
+    return Trees(
+        feature_names=np.array(names, np.str_),
+        split_starts=np.array([0, 1], np.int32),
+        leaf_starts=np.array([0, 1], np.int32),
+        feature=one,
+        threshold=np.array([np.inf]),
+        missing=np.zeros(1, np.int8),
+        default_left=np.zeros(1, np.bool_),
+        left=leaf,
+        right=leaf,
+        split_value=np.zeros(1),
+        leaf_value=np.zeros(1),
+        leaf_count=np.zeros(1),
+    )

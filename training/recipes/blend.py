@@ -1,0 +1,107 @@
+"""Several recipes name candidates, boosted trees rank them: what is bought again and what is new, in one list.
+
+The base recipes are fitted twice: before an inner cut, so that trees can learn from what was bought after it, and on
+all that is known, which is what serves. So no base score that the trees learn from has seen its label.
+
+Time is twice that of the base recipes, plus members learned from × candidates × trees; memory is that of the largest
+base recipe, plus members learned from × candidates × features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from features.learned import ProductForm
+from features.learned.blend import Blend
+from features.learned.candidates import names
+from training.inner import split
+from training.interactions import Interactions
+from training.ranker import Growth, grow, lesson, no_trees
+from training.recipes.recipe import Fitted, RecipeError
+from training.traits import traits
+
+_FEWEST_MEMBERS = 50
+"""Fewer members with something to learn from cannot teach trees."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BlendConfig:
+    """Configuration of `blend`."""
+
+    parts: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {"als": {}, "item_item": {}, "repeat": {}, "popularity": {}}
+    )
+    """Base recipe → its own settings. The first orders what is no candidate."""
+    inner: Literal["time", "random", "last_basket"] = "time"
+    """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
+    horizon_days: float = Field(default=28.0, gt=0)
+    """Length of the inner slice; a quarter of the history if that is shorter."""
+    candidates: int = Field(default=30, ge=1, le=1000)
+    """Of each part, among products bought before and among new ones."""
+    most_members: int = Field(default=4000, ge=1)
+    """So many members teach the trees at most."""
+    trees: int = Field(default=50, ge=1)
+    leaves: int = Field(default=15, ge=2, le=64)
+    learning_rate: float = Field(default=0.1, gt=0, le=10)
+    min_leaf: int = Field(default=50, ge=1)
+    feature_share: float = Field(default=0.6, gt=0, le=1)
+    l2: float = Field(default=5.0, ge=0)
+    depth_of_list: int = Field(default=15, ge=1)
+    """Mistakes below this rank do not count while trees are grown."""
+    seed: int = 0
+
+
+def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
+    """Base models of all that is known, and trees that learned inside it; with too little to learn from, none.
+
+    Without trees the candidates stand in the order of the mean of their base scores.
+    """
+    inner = split(interactions, config.inner, config.horizon_days, config.seed)
+    wanted = names(tuple(config.parts))
+    trees = no_trees(wanted)
+    if inner.before.counts.nnz and inner.bought.nnz:
+        taught = lesson(_blended(inner.before, config, trees), inner, config.most_members)
+        if taught.members >= _FEWEST_MEMBERS:
+            trees = grow(taught, wanted, _growth(config))
+    return Fitted(_blended(interactions, config, trees))
+
+
+def _blended(interactions: Interactions, config: BlendConfig, trees: Any) -> Blend:
+    return Blend(
+        product_ids=interactions.product_ids,
+        part_names=np.array(list(config.parts), np.str_),
+        parts=tuple(_part(name, interactions, given, config.seed) for name, given in config.parts.items()),
+        traits=traits(interactions, config.horizon_days),
+        trees=trees,
+        depth=float(config.candidates),
+    )
+
+
+def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed: int) -> ProductForm:
+    from training import recipes  # its table holds this recipe too
+
+    if name == "blend":
+        raise RecipeError('recipe "blend": a blend cannot be a part of itself; take it out of parts')
+    kind = recipes.find(name).config
+    takes_seed = "seed" in kind.__dataclass_fields__ and "seed" not in given
+    config = recipes.config_from(name, {**given, "seed": seed} if takes_seed else given)
+    return recipes.fit(name, interactions, config).form
+
+
+def _growth(config: BlendConfig) -> Growth:
+    return Growth(
+        trees=config.trees,
+        leaves=config.leaves,
+        learning_rate=config.learning_rate,
+        min_leaf=config.min_leaf,
+        feature_share=config.feature_share,
+        l2=config.l2,
+        depth_of_list=config.depth_of_list,
+        seed=config.seed,
+    )
