@@ -4,9 +4,11 @@ From what was known at that moment, and nothing else: so a champion is never pun
 praised for having seen what it is asked. `experiments.gate` says what follows from a verdict.
 
 A challenger is objected to if
-- its primary metric (taste: NDCG@k; churn: AUC) is below the champion's by more than the stated margin, or certainly
-  below it by however little (the whole paired interval is under 0);
+- its primary metric (taste: NDCG@k; churn: AUC) is not shown to be at most 1 % below the champion's: the 95 % interval
+  of the paired difference reaches further down. A challenger that is the champion's recipe again equals it and passes;
 - taste: it ranks worse than popularity. A challenger that *is* popularity equals it and passes;
+- a guardrail is broken (`experiments.guardrails`): taste names far fewer products or takes too long for a list;
+  churn's chances are further off, or it rests on a feature that broke since it learned;
 - churn: its Brier skill is below the champion's by more than the stated margin, or not above 0 (always saying the base
   rate would be better), or its AUC is not above 0.5.
 
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from experiments import guardrails
 from features import behavior, history
 from features.entities import Programme
 from features.workspace import Workspace
@@ -36,12 +39,14 @@ from training.evaluate import Judged
 from training.evaluate import judge as judge_recipe
 from training.ledger import Ledger
 from training.metrics import Interval, mean_interval
+from training.recipes import Fitted
 from training.records import Version
 from training.settings import GateConfig, TrainingConfig
 from training.split import truth
 
 BASELINE = "popularity"
 _CHANCE = 0.5
+_OFF = "expected_calibration_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +92,64 @@ def _judge_taste(court: Court, challenger: Version, champion: Version | None) ->
     before = ledger.at(cut)
     bought = truth(before, ledger.after(cut, days)).bought
 
-    def judged(version: Version | None) -> Judged:
+    def fitted(version: Version | None) -> Fitted:
         name = BASELINE if version is None else str(version.config["recipe"])
         court.progress(f"gate: {name} as of {cut:%Y-%m-%d}")
         config = recipes.config_from(name, {} if version is None else version.config["settings"])
-        return judge_recipe(before, recipes.fit(name, before, config), bought, k)
+        return recipes.fit(name, before, config)
 
-    mine = judged(challenger)
-    rivals = {BASELINE: judged(None)} | ({} if champion is None else {"champion": judged(champion)})
-    against = {
-        rival: mean_interval(
-            mine.ndcg - theirs.ndcg, np.random.default_rng(court.config.seed), court.config.gate.resamples
-        )
-        for rival, theirs in rivals.items()
+    learned = fitted(challenger)
+    mine, popular = (judge_recipe(before, one, bought, k) for one in (learned, fitted(None)))
+    theirs = mine if _alike(challenger, champion) else None
+    if champion is not None and theirs is None:
+        theirs = judge_recipe(before, fitted(champion), bought, k)
+    rivals = {BASELINE: popular} | ({} if theirs is None else {"champion": theirs})
+    against = {rival: _gap(court, mine, judged) for rival, judged in rivals.items()}
+    figures = {
+        "ndcg": float(mine.ndcg.mean()),
+        "members": float(len(mine.rows)),
+        "coverage": mine.coverage,
+        "list_ms": guardrails.milliseconds(before, learned, k),
     }
-    figures = {"ndcg": float(mine.ndcg.mean()), "members": float(len(mine.rows))}
-    objections = _taste_objections(against, court.config.gate, f"NDCG@{k}")
+    champions_ndcg = None if theirs is None else float(theirs.ndcg.mean())
+    rules = court.config.gate
+    objections = (
+        *_taste_objections(against, champions_ndcg, rules, f"NDCG@{k}"),
+        *guardrails.coverage(mine.coverage, None if theirs is None else theirs.coverage, rules),
+        *guardrails.latency(figures["list_ms"], rules),
+    )
     return Verdict("taste", challenger.number, champion.number if champion else None, cut, figures, against, objections)
 
 
-def _taste_objections(against: Mapping[str, Interval], rules: GateConfig, metric: str) -> tuple[str, ...]:
-    found = [] if "champion" not in against else _worse(against["champion"], rules.taste_margin, metric)
+def _alike(one: Version, other: Version | None) -> bool:
+    """Whether both are the same recipe with the same settings: fitted again at one cut they are the same arrays."""
+    asked = ("recipe", "settings")
+    return other is not None and all(one.config[key] == other.config[key] for key in asked)
+
+
+def _gap(court: Court, mine: Judged, theirs: Judged) -> Interval:
+    rng = np.random.default_rng(court.config.seed)
+    return mean_interval(mine.ndcg - theirs.ndcg, rng, court.config.gate.resamples)
+
+
+def _taste_objections(
+    against: Mapping[str, Interval], champions: float | None, rules: GateConfig, metric: str
+) -> tuple[str, ...]:
+    found = [] if champions is None else _inferior(against["champion"], champions, rules, metric)
     if not against[BASELINE].value >= 0:
         found.append(f"{metric} is {against[BASELINE].value:+.4f} against popularity: a list of bestsellers is better")
     return tuple(found)
 
 
-def _worse(gap: Interval, margin: float, metric: str) -> list[str]:
-    told = f"{metric} is {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against the champion"
-    if not gap.value >= -margin:
-        return [f"{told}, more than the margin of {margin:g} below it"]
-    return [f"{told}: certainly below it"] if gap.high < 0 else []
+def _inferior(gap: Interval, champions: float, rules: GateConfig, metric: str) -> list[str]:
+    """What is said unless the whole interval of the difference lies above the share that may be lost."""
+    allowed = rules.inferior_share * champions
+    if gap.low >= -allowed:
+        return []
+    told = f"{metric} is {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] against the champion's {champions:.4f}"
+    if gap.high < 0:
+        return [f"{told}: certainly below it"]
+    return [f"{told}: not shown to be at most {rules.inferior_share:.0%} below it"]
 
 
 def _judge_churn(court: Court, challenger: Version, champion: Version | None) -> Verdict:
@@ -129,24 +161,29 @@ def _judge_churn(court: Court, challenger: Version, champion: Version | None) ->
     mine = contest.chances(challenger)
     gap = None
     figures = churn.measure(contest.churned, mine)
-    skill = figures["brier_skill"]
     if champion is not None:
         theirs = contest.chances(champion)
         gap = paired_auc(contest.churned, mine, theirs, court.config.seed, court.config.gate.resamples)
         figures |= {"champion_brier_skill": metrics.brier_skill(contest.churned, theirs)}
-    objections = _churn_objections(figures["auc"], skill, figures.get("champion_brier_skill"), gap, court.config.gate)
+        figures |= {"champion_" + name: churn.measure(contest.churned, theirs)[name] for name in ("auc", _OFF)}
+    rules, names = court.config.gate, challenger.record["feature_names"]
+    objections = (
+        *_churn_objections(figures, gap, rules),
+        *guardrails.calibration(figures[_OFF], figures.get("champion_" + _OFF), rules),
+        *guardrails.broken_features(court.ws.tables, court.programme, names, contest.cuts.every, court.present),
+    )
     against = {} if gap is None else {"champion": gap}
     return Verdict("churn", challenger.number, champion.number if champion else None, cut, figures, against, objections)
 
 
-def _churn_objections(
-    auc: float, skill: float, champion_skill: float | None, gap: Interval | None, rules: GateConfig
-) -> tuple[str, ...]:
-    found = [] if gap is None else _worse(gap, rules.churn_margin, "AUC")
-    if champion_skill is not None and not skill >= champion_skill - rules.brier_margin:
+def _churn_objections(figures: Mapping[str, float], gap: Interval | None, rules: GateConfig) -> tuple[str, ...]:
+    auc, skill = figures["auc"], figures["brier_skill"]
+    champions_skill = figures.get("champion_brier_skill")
+    found = [] if gap is None else _inferior(gap, figures["champion_auc"], rules, "AUC")
+    if champions_skill is not None and not skill >= champions_skill - rules.brier_margin:
         found.append(
             f"Brier skill {skill:.4f} is more than the margin of {rules.brier_margin:g} below the champion's "
-            f"{champion_skill:.4f}"
+            f"{champions_skill:.4f}"
         )
     if not skill > 0:
         found.append(f"Brier skill {skill:.4f} is not above 0: always saying the base rate is better")

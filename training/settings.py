@@ -40,10 +40,15 @@ class TasteConfig:
 class GateConfig:
     """When a challenger may not become champion."""
 
-    taste_margin: float = Field(default=0.002, ge=0)
-    """NDCG@k by which a challenger may be below the champion on the same members."""
-    churn_margin: float = Field(default=0.005, ge=0)
-    """The same for AUC."""
+    inferior_share: float = Field(default=0.01, ge=0)
+    """Share of the champion's primary metric by which a challenger may at worst be below it: the 95 % interval of the
+    paired difference must not reach further down."""
+    coverage_share: float = Field(default=0.5, ge=0, le=1)
+    """A recommender's lists must hold at least this share of the products that the champion's hold."""
+    calibration_margin: float = Field(default=0.02, ge=0)
+    """By how much chances may be further off than the champion's on average."""
+    latency_ms: float = Field(default=5.0, gt=0)
+    """Milliseconds that one member's list may take on the machine that judges."""
     brier_margin: float = Field(default=0.01, ge=0)
     """Brier skill by which a challenger may be below the champion: better ranking does not buy worse probabilities."""
     resamples: int = Field(default=1000, ge=1)

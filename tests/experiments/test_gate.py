@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import contests, gate
+from experiments import contests, gate, guardrails
 from experiments.contests import Court
 from experiments.gate import GateError
 from experiments.simulate import simulate
@@ -226,29 +226,57 @@ def served(ws: Workspace) -> tuple[str, list[float]]:
 @pytest.mark.parametrize(
     ("gap", "objected"),
     [
-        (Interval(0.01, -0.01, 0.03), False),
-        (Interval(-0.001, -0.02, 0.02), False),
-        (Interval(-0.003, -0.02, 0.02), True),
-        (Interval(-0.001, -0.0015, -0.0005), True),
+        (Interval(0.01, -0.003, 0.03), False),
+        (Interval(0.01, -0.005, 0.03), True),
+        (Interval(0.0, 0.0, 0.0), False),
+        (Interval(-0.001, -0.0015, -0.0005), False),
+        (Interval(-0.01, -0.015, -0.005), True),
         (Interval(float("nan"), float("nan"), float("nan")), True),
     ],
 )
-def test_worse_is_more_than_the_margin_or_certain(gap: Interval, objected: bool) -> None:
+def test_a_challenger_must_be_shown_to_lose_at_most_a_hundredth(gap: Interval, objected: bool) -> None:
     rivals = {"popularity": Interval(0.1, 0.1, 0.1), "champion": gap}
-    assert bool(contests._taste_objections(rivals, RULES, "NDCG@10")) is objected
+    assert bool(contests._taste_objections(rivals, 0.4, RULES, "NDCG@10")) is objected
+
+
+GOOD = {"auc": 0.7, "brier_skill": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("figures", "objections"),
+    ("figures", "gap", "objections"),
     [
-        ({"auc": 0.7, "skill": 0.1, "champion_skill": None, "gap": None}, 0),
-        ({"auc": 0.7, "skill": 0.0, "champion_skill": None, "gap": None}, 1),
-        ({"auc": 0.5, "skill": -0.1, "champion_skill": None, "gap": None}, 2),
-        ({"auc": 0.7, "skill": 0.1, "champion_skill": 0.105, "gap": Interval(0.01, 0.0, 0.02)}, 0),
-        ({"auc": 0.7, "skill": 0.1, "champion_skill": 0.12, "gap": Interval(0.01, 0.0, 0.02)}, 1),
-        ({"auc": 0.7, "skill": 0.1, "champion_skill": 0.1, "gap": Interval(-0.006, -0.02, 0.02)}, 1),
-        ({"auc": float("nan"), "skill": float("nan"), "champion_skill": None, "gap": None}, 2),
+        (GOOD, None, 0),
+        ({"auc": 0.7, "brier_skill": 0.0}, None, 1),
+        ({"auc": 0.5, "brier_skill": -0.1}, None, 2),
+        ({**GOOD, "champion_brier_skill": 0.105, "champion_auc": 0.69}, Interval(0.01, 0.0, 0.02), 0),
+        ({**GOOD, "champion_brier_skill": 0.12, "champion_auc": 0.69}, Interval(0.01, 0.0, 0.02), 1),
+        ({**GOOD, "champion_brier_skill": 0.1, "champion_auc": 0.71}, Interval(-0.006, -0.02, 0.02), 1),
+        ({"auc": float("nan"), "brier_skill": float("nan")}, None, 2),
     ],
 )
-def test_better_ranking_does_not_buy_worse_probabilities(figures: Mapping[str, Any], objections: int) -> None:
-    assert len(contests._churn_objections(**figures, rules=RULES)) == objections
+def test_better_ranking_does_not_buy_worse_probabilities(
+    figures: Mapping[str, float], gap: Interval | None, objections: int
+) -> None:
+    assert len(contests._churn_objections(figures, gap, RULES)) == objections
+
+
+def test_guardrails_object_to_narrow_slow_or_wrong_answers_and_say_the_limit() -> None:
+    assert not list(guardrails.coverage(0.2, 0.4, RULES)) and not list(guardrails.coverage(0.0, None, RULES))
+    assert "less than 50%" in next(guardrails.coverage(0.19, 0.4, RULES))
+    assert not list(guardrails.latency(5.0, RULES))
+    assert "the limit is 5 ms" in next(guardrails.latency(5.1, RULES))
+    assert not list(guardrails.calibration(0.05, 0.04, RULES))
+    assert "more than the margin of 0.02" in next(guardrails.calibration(0.07, 0.04, RULES))
+
+
+def test_a_model_that_rests_on_a_feature_that_broke_is_not_promoted(court: Court) -> None:
+    """The feed of engagements ended unnoticed 100 days ago, after the model had learned from it."""
+    challenge(court, "churn", "1")
+    assert gate.judge(court, "churn").passed
+    whole = {name: history.read(court.ws.tables, name) for name in ("members", "products", "purchases", "engagements")}
+    feed = whole["engagements"]
+    court.ws.tables.unlink()
+    history.merge(court.ws.tables, whole | {"engagements": feed[feed["occurred_at"] < END - timedelta(days=100)]})
+    verdict = gate.judge(court, "churn")
+    assert any("engagements_90d (engagement) broken" in objection for objection in verdict.objections)
+    assert "tessera report" in registry.notes(court.ws, "churn", "1")["gate"]
