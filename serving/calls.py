@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from serving import filters
+from features import filters
 from serving.contract import Envelope, FamilyName
 from serving.journal import DecisionRow, RequestRow
 from serving.members import Member, Stored

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf, nan
 
 from features.entities import Candidate, Conditions
-from serving.filters import compile as compile_filter
+from features.filters import compile as compile_filter
 from serving.policy import Policy
 from serving.portrait import History, Portrait
 from serving.snapshot import Ask, Snapshot, Suppressed

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from features import filters
 from features.online import MemberRows
-from serving import filters
 from serving.champions import Champions
 from serving.products import Products
 from serving.rulebook import Controls, Rulebook

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import filters
-from serving.filters import FilterError
+from features import filters
+from features.filters import FilterError
 
 COFFEE = {"id": "p1", "category": "coffee", "margin": 0.4, "fresh": True, "tags": ("fair", "dark")}
 

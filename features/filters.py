@@ -1,4 +1,4 @@
-"""Filter expressions of a request, such as `category == $c and margin > 0`: read, checked, made into a function.
+"""Filter expressions, such as `category == $c and margin > 0`: read, checked, made into a function.
 
 Grammar::
 
@@ -7,6 +7,7 @@ Grammar::
     not    := "not" not | "(" any ")" | test
     test   := name operator value | name ["not"] "in" "(" value ("," value)* ")"
     value  := number | 'text' | "text" | true | false | $name
+    name   := letters, digits and _ | `whatever stands in backquotes`
 
 A name that a candidate does not have fits no test, and `!=` neither; numbers compare with numbers and text with text.
 Nothing is ever evaluated as code.
@@ -27,7 +28,7 @@ LONGEST = 1000
 DEEPEST = 20
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>-?\d+(?:\.\d+)?(?![\w.]))|(?P<text>'[^']*'|"[^"]*")|(?P<value>\$[A-Za-z_]\w{0,63})"""
-    r"""|(?P<name>[A-Za-z_]\w{0,63})|(?P<sign>==|!=|<=|>=|<|>|\(|\)|,))"""
+    r"""|(?P<name>[A-Za-z_]\w{0,63}|`[^`]{1,100}`)|(?P<sign>==|!=|<=|>=|<|>|\(|\)|,))"""
 )
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -68,6 +69,17 @@ def _compiled(text: str, values: tuple[tuple[str, str, Scalar], ...]) -> Test:
     return test
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The fields an expression without `$values` asks about, each once, in their order.
+
+    Raises:
+        FilterError: as `compile`.
+    """
+    parser = _Parser(text, {})
+    parser.either(0)
+    return tuple(dict.fromkeys(parser.names))
+
+
 def _tokens(text: str) -> list[tuple[str, str, int]]:
     found, place = [], 0
     end = len(text.rstrip())
@@ -88,6 +100,8 @@ class _Parser:
         self._tokens = _tokens(text)
         self._place = 0
         self._values = values
+        self.names: list[str] = []
+        """The fields that are asked about, in the order of the text."""
 
     @property
     def kind(self) -> str:
@@ -139,7 +153,8 @@ class _Parser:
     def _test(self) -> Test:
         if self.kind != "name" or self.word in _WORDS:
             raise self.wrong("the name of a field")
-        name = self.word
+        name = self.word.strip("`")
+        self.names.append(name)
         self._place += 1
         if self._take("not"):
             self._need("in")
