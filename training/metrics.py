@@ -83,12 +83,12 @@ def reciprocal_rank(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Val
     """1 ÷ rank of the first hit, 0 without one, (n,); its mean is MRR@k."""
     found = hits(ranked, relevant)
     rank = 1.0 + found.argmax(axis=1)
-    return np.asarray(found.any(axis=1) / rank, np.float64)
+    return np.where(found.any(axis=1), 1.0 / rank, 0.0)
 
 
 def hit(ranked: NDArray[np.integer], relevant: sp.csr_matrix) -> Values:
     """1 where the list has any hit, (n,); its mean is the hit rate at k."""
-    return hits(ranked, relevant).any(axis=1).astype(np.float64)
+    return np.where(hits(ranked, relevant).any(axis=1), 1.0, 0.0)
 
 
 def self_information(buyers: NDArray[np.integer], members: int) -> Values:

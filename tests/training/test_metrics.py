@@ -57,6 +57,20 @@ def test_members_who_bought_nothing_are_refused() -> None:
         metrics.ndcg(np.array([[0]]), sp.csr_matrix((1, 3), dtype=bool))
 
 
+def test_precision_reciprocal_rank_and_hit_by_hand() -> None:
+    assert metrics.precision(RANKED, BOUGHT).tolist() == pytest.approx([2 / 3, 1 / 3, 0.0])
+    assert metrics.reciprocal_rank(RANKED, BOUGHT).tolist() == [1.0, 0.5, 0.0]
+    assert metrics.hit(RANKED, BOUGHT).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_novelty_is_how_many_bits_the_listed_products_say_of_a_buyer() -> None:
+    bits = metrics.self_information(np.array([8, 4, 2, 1, 0]), members=8)
+    assert bits.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    lists = np.array([[3, 1, 0], [2, 4, -1], [-1, -1, -1]])
+    assert metrics.mean_of_listed(lists, bits)[:2].tolist() == pytest.approx([4 / 3, 3.0])
+    assert math.isnan(metrics.mean_of_listed(lists, bits)[2])
+
+
 Rows = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.2, 0.25, 0.7, 0.9])), min_size=2, max_size=30)
 
 
