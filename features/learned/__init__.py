@@ -11,6 +11,7 @@ from features.learned.faults import LearnedError
 from features.learned.histories import Histories, score_many
 from features.learned.item_item import ItemItem
 from features.learned.lightgbm_text import from_lightgbm
+from features.learned.linear import Linear
 from features.learned.member import MemberHistory, Scores, history, positions
 from features.learned.popularity import Popularity
 from features.learned.ranking import top_k
@@ -25,6 +26,7 @@ __all__ = [
     "Form",
     "Histories",
     "ItemItem",
+    "Linear",
     "LearnedError",
     "MemberHistory",
     "Popularity",

@@ -20,10 +20,11 @@ from features.learned.counts import Counts
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
 from features.learned.item_item import ItemItem
+from features.learned.linear import Linear
 from features.learned.popularity import Popularity
 from features.learned.trees import Trees
 
-ProductForm = Popularity | Factors | ItemItem | Counts | Blend
+ProductForm = Popularity | Factors | ItemItem | Linear | Counts | Blend
 """Whatever scores all products for one member."""
 Form = ProductForm | Trees | Traits
 
@@ -31,6 +32,7 @@ FORMS: dict[str, type[Form]] = {
     "popularity": Popularity,
     "factors": Factors,
     "item_item": ItemItem,
+    "linear": Linear,
     "counts": Counts,
     "trees": Trees,
     "traits": Traits,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from training.interactions import Interactions
-from training.recipes import als, blend, item_item, lightfm_hybrid, popularity, repeat, scaled_als
+from training.recipes import als, blend, ease, item_item, lightfm_hybrid, popularity, repeat, scaled_als
 from training.recipes.recipe import Fitted, Recipe, RecipeError
 
 RECIPES: dict[str, Recipe] = {
@@ -22,6 +22,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("als", als.AlsConfig, als.fit),
         Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit),
         Recipe("item_item", item_item.ItemItemConfig, item_item.fit),
+        Recipe("ease", ease.EaseConfig, ease.fit),
         Recipe("blend", blend.BlendConfig, blend.fit),
         Recipe("lightfm_hybrid", lightfm_hybrid.LightfmHybridConfig, lightfm_hybrid.fit),
     )
