@@ -12,10 +12,6 @@ from features.learned.histories import Histories
 from features.learned.member import MemberHistory, Scores
 
 DAY = 86_400.0
-_FOREIGN = (
-    "factors: the member's vector has {} numbers, the products' have {}; "
-    "the stored vector belongs to another model version"
-)
 
 
 def confidence(
@@ -98,18 +94,27 @@ class Factors:
         vector = self.vector(member, at)
         if vector is None:
             return self.popularity
-        if vector.shape != (self.vectors.shape[1],):
-            raise LearnedError(_FOREIGN.format(vector.size, self.vectors.shape[1]))
-        return self.vectors @ vector + self.biases
+        return self.vectors @ self.checked(vector) + self.biases
 
     def score_many(self, histories: Histories, at: float) -> Scores:
         """The same for many members, (n_members, n_products)."""
         from features.learned.folding import vectors_of
 
-        vectors = vectors_of(self, histories, at)
-        if vectors.shape[1] != self.vectors.shape[1]:
-            raise LearnedError(_FOREIGN.format(vectors.shape[1], self.vectors.shape[1]))
+        vectors = self.checked(vectors_of(self, histories, at))
         scores: Scores = vectors @ self.vectors.T
         scores += self.biases
         scores[np.isnan(vectors[:, 0])] = self.popularity
         return scores
+
+    def checked(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Members' vectors, (n, k), as they are.
+
+        Raises:
+            LearnedError: they belong to another model version.
+        """
+        if vectors.shape[-1] != self.vectors.shape[1]:
+            raise LearnedError(
+                f"factors: the member's vector has {vectors.shape[-1]} numbers, the products' have "
+                f"{self.vectors.shape[1]}; the stored vector belongs to another model version"
+            )
+        return vectors
