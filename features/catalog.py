@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from features import rule_segments
 from features.catalog_entries import Entry, ProgrammeFile, faults
 from features.entities import (
     DO_NOTHING,
@@ -24,6 +26,7 @@ from features.entities import (
     Limits,
     PointsRules,
     Programme,
+    RuleSegment,
     SegmentRules,
     Tier,
 )
@@ -56,6 +59,9 @@ def load(folder: Path) -> Catalog:
     zone = programme.timezone if programme else "UTC"
     seen: dict[str, str] = {}
     found = {name: _entries(folder, name, zone, tiers, seen, errors, digest) for name in FILES}
+    if programme is not None:
+        programme = replace(programme, rule_segments=_rule_segments(folder, programme, errors, digest))
+        errors.extend(_segment_faults(found, programme))
     if errors or programme is None:
         raise CatalogError(errors)
     actions = found["actions"]
@@ -94,6 +100,26 @@ def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None
         default_margin_rate=written.default_margin_rate,
         churn_horizon_days=written.churn_horizon_days,
     )
+
+
+def _rule_segments(folder: Path, programme: Programme, errors: list[str], digest: Any) -> tuple[RuleSegment, ...]:
+    """The marketer's segments; a catalogue without the file has none."""
+    if not rule_segments.path(folder).exists():
+        return ()
+    raw = _raw(rule_segments.path(folder), errors, digest)
+    return () if raw is None else rule_segments.parse(raw, programme, errors)
+
+
+def _segment_faults(found: Mapping[str, tuple[Candidate, ...]], programme: Programme) -> Iterator[str]:
+    known = [one.id for one in programme.rule_segments]
+    for name, candidates in found.items():
+        for one in candidates:
+            for asked in one.conditions.segments:
+                if asked not in known:
+                    yield (
+                        f'{name}.yaml: {one.family} "{one.id}": conditions.segments names the unknown segment '
+                        f'"{asked}"{did_you_mean(asked, known)}; segments are written in {rule_segments.FILE}'
+                    )
 
 
 def _named(sentence: str, raw: dict[str, Any]) -> str:
@@ -226,6 +252,7 @@ def from_json(text: bytes) -> Catalog:
             "tiers": tuple(Tier(**tier) for tier in rules["tiers"]),
             "points": PointsRules(**rules["points"]),
             "segments": SegmentRules(**rules["segments"]),
+            "rule_segments": tuple(RuleSegment(**one) for one in rules.get("rule_segments", ())),
         }
     )
     families = {name: tuple(_candidate(row) for row in raw[name]) for name in FILES}

@@ -118,6 +118,7 @@ class ConditionsEntry(Written):
     tiers: list[str] = Field(default_factory=list)
     lifecycles: list[Literal["new", "active", "at-risk", "lapsed"]] = Field(default_factory=list)
     values: list[Literal["high", "potential", "low"]] = Field(default_factory=list)
+    segments: list[str] = Field(default_factory=list)
     min_tenure_days: Money | None = None
     min_points: Money | None = None
     min_points_expiring_30d: Money | None = None
@@ -131,11 +132,9 @@ class ConditionsEntry(Written):
 
     def conditions(self) -> Conditions:
         """The same as the other rooms know them."""
-        lists = {"tiers", "lifecycles", "values"}
+        lists = {"tiers", "lifecycles", "values", "segments"}
         values = self.model_dump(exclude=lists)
-        return Conditions(
-            tiers=tuple(self.tiers), lifecycles=tuple(self.lifecycles), values=tuple(self.values), **values
-        )
+        return Conditions(**{name: tuple(getattr(self, name)) for name in lists}, **values)
 
 
 class LimitsEntry(Written):

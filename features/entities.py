@@ -78,8 +78,17 @@ class SegmentRules:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSegment:
+    """A marketer's own segment: whoever fits `when`, a filter expression over features and labels."""
+
+    id: str
+    name: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
 class Programme:
-    """The rules of the programme: `configs/catalog/tiers.yaml`."""
+    """The rules of the programme: `configs/catalog/tiers.yaml`, and the segments of `segments.yaml`."""
 
     currency: str
     timezone: str
@@ -90,6 +99,7 @@ class Programme:
     default_margin_rate: float
     """Share of a product's price that is margin where the history does not say."""
     churn_horizon_days: int = 90
+    rule_segments: tuple[RuleSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,8 @@ class Conditions:
     tiers: tuple[str, ...] = ()
     lifecycles: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    """Rule segments, of which the member is in one at least."""
     min_tenure_days: float | None = None
     min_points: float | None = None
     min_points_expiring_30d: float | None = None

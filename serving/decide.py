@@ -49,7 +49,7 @@ class _Book:
     def entries(self, ask: Ask, who: Portrait) -> _Settled:
         """The candidates of the family with their settled reasons; kept, as there are few kinds of members."""
         asked = self.places.intersection([place.id for place in ask.placements]) if self.places else None
-        key = (ask.family, ask.channel, asked, who.tier.id, who.lifecycle, who.value)
+        key = (ask.family, ask.channel, asked, who.tier.id, who.lifecycle, who.value, who.segments)
         found = self.settled.get(key)
         if found is None:
             many = self.families.get(ask.family, ())

@@ -193,6 +193,8 @@ def _segment(rules: Rules, who: Portrait) -> Suppressed | None:
         return Suppressed(rules.candidate.id, "suitability", "LIFECYCLE")
     if conditions.values and who.value not in conditions.values:
         return Suppressed(rules.candidate.id, "suitability", "VALUE")
+    if conditions.segments and who.segments.isdisjoint(conditions.segments):
+        return Suppressed(rules.candidate.id, "suitability", "SEGMENT")
     return None
 
 

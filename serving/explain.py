@@ -107,6 +107,7 @@ _CODES: Mapping[str, str] = {
     "NEXT_TIER": "the next tier is too far away, or there is none",
     "CHURN": "the member is too likely to stay for this",
     "LIFECYCLE": "the member's lifecycle is another",
+    "SEGMENT": "the member is in none of its segments",
     "VALUE": "the member's value label is another",
     "COOLDOWN": "it was shown too recently",
     "RESERVATION_REFUSED": "its budget or stock was refused in this request",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
 
-from features import segments
+from features import rule_segments, segments
 from features.entities import Programme, Tier
 from serving.policy import Policy
 from serving.snapshot import Ask, Contact, Learned, Snapshot
@@ -28,6 +28,8 @@ class Portrait:
     lifecycle: str
     """Empty where it is not known: no condition on it holds then."""
     value: str
+    segments: frozenset[str]
+    """The marketer's own segments; empty where behaviour may not be used."""
     churn: float
     response_factor: float
     """On every assumed response: by lifecycle, and lower the likelier churn is beyond what is usual there."""
@@ -62,6 +64,7 @@ def portrait(snapshot: Snapshot, ask: Ask, learned: Learned, programme: Programm
         next_tier=programme.tiers[index + 1] if index + 1 < len(programme.tiers) else None,
         lifecycle=lifecycle,
         value=value,
+        segments=rule_segments.of(snapshot.features, programme) if personal else frozenset(),
         churn=churn,
         response_factor=usual.response * max(1.0 + policy.churn_drag * (usual.churn - churn), 0.0),
         effect_factor=usual.effect_share,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
-from features import segments
+from features import rule_segments, segments
 from features.entities import Programme
 from features.states import COLUMNS, State
 from serving.answer import moment
@@ -38,6 +38,10 @@ def profile(
     return {
         "member_id": member_id,
         "segment": {"lifecycle": lifecycle, "why": why, "value": value, "why_value": why_value},
+        "segments": [
+            {"id": one.segment.id, "name": one.segment.name, "when": one.segment.when, "because": one.because}
+            for one in rule_segments.explained(member.features, programme)
+        ],
         "tier": _tier(member.features, programme),
         "points": _points(member, at),
         "churn": _churn(member, champions, programme),

@@ -61,6 +61,21 @@ def promote(
 
 
 @app.command()
+def segments(
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    days: Annotated[int, typer.Option(help="Compare with so many days ago.", min=1)] = 7,
+    fields: Annotated[bool, typer.Option("--fields", help="List what a rule in segments.yaml may ask about.")] = False,
+) -> None:
+    """How many members each segment has, and who came and went since last week."""
+    from tessera import segments as job
+    from tessera.setup import locate
+
+    ws = locate(home, configs)
+    job.fields(ws) if fields else job.run(ws, days)
+
+
+@app.command()
 def report(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,

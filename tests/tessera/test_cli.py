@@ -27,6 +27,7 @@ COMMANDS = [
     "clock",
     "bench",
     "report",
+    "segments",
 ]
 HEAVY = [
     "feast",
