@@ -39,6 +39,7 @@ WITHOUT_TASTE = {"popularity", "repeat"}
 SMALL: dict[str, Mapping[str, Any]] = {
     "als": {"factors": 8, "regularization": 0.1},
     "scaled_als": {"factors": 8},
+    "bpr": {"factors": 8, "learning_rate": 0.05},
     "lightfm_hybrid": {"factors": 8, "epochs": 60},
     "item_item": {"neighbours": 20},
 }
@@ -184,7 +185,7 @@ def test_the_same_seed_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert vectors is None or np.array_equal(again.member_vectors, vectors, equal_nan=True)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", sorted({"als", "scaled_als", "lightfm_hybrid"}))
+@pytest.mark.parametrize("name", sorted({"als", "scaled_als", "bpr", "lightfm_hybrid"}))
 def test_another_seed_gives_other_arrays(name: str) -> None:
     other = fit(name, _board(), config_from(name, {**SMALL[name], "seed": 1}))
     assert not np.array_equal(to_arrays(other.form)["vectors"], to_arrays(_on_board(name).form)["vectors"])
@@ -246,10 +247,11 @@ def test_a_vector_folded_in_is_the_vector_that_training_stored(name: str) -> Non
         assert np.allclose(folded, stored, atol=2e-3)
 
 
-def test_members_unknown_to_a_hybrid_are_served_almost_as_well_as_those_it_knows() -> None:
+@pytest.mark.parametrize("name", ["bpr", "lightfm_hybrid"])
+def test_members_unknown_to_it_are_served_almost_as_well_over_the_bridge(name: str) -> None:
     before, later = _programme()
     bought = truth(before, later).bought
-    fitted = fit("lightfm_hybrid", before, config_from("lightfm_hybrid", SMALL["lightfm_hybrid"]))
+    fitted = fit(name, before, config_from(name, SMALL[name]))
     strangers = Fitted(fitted.form)
     popular = judge(before, fit("popularity", before), bought).ndcg.mean()
     known, stranger = (judge(before, one, bought).ndcg.mean() for one in (fitted, strangers))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from training.interactions import Interactions
-from training.recipes import als, blend, ease, item_item, lightfm_hybrid, popularity, repeat, scaled_als
+from training.recipes import als, blend, bpr, ease, item_item, lightfm_hybrid, popularity, repeat, scaled_als
 from training.recipes.recipe import Fitted, Recipe, RecipeError
 
 RECIPES: dict[str, Recipe] = {
@@ -21,6 +21,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("repeat", repeat.RepeatConfig, repeat.fit),
         Recipe("als", als.AlsConfig, als.fit),
         Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit),
+        Recipe("bpr", bpr.BprConfig, bpr.fit),
         Recipe("item_item", item_item.ItemItemConfig, item_item.fit),
         Recipe("ease", ease.EaseConfig, ease.fit),
         Recipe("blend", blend.BlendConfig, blend.fit),

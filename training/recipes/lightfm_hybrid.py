@@ -14,12 +14,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from features.learned import Factors
-from features.learned.factors import confidence
 from training.interactions import Interactions
+from training.recipes.bridge import bridge, weights
 from training.recipes.popularity import popular
 from training.recipes.recipe import Fitted
-
-_RIDGE = 1.0
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +34,8 @@ class LightfmHybridConfig:
     """After this time a purchase weighs half as much."""
     popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
+    threads: int = Field(default=1, ge=1)
+    """More than one update the vectors without locks: quicker, and never twice the same."""
 
 
 def _with_identity(tags: sp.csr_matrix) -> sp.csr_matrix:
@@ -43,36 +43,12 @@ def _with_identity(tags: sp.csr_matrix) -> sp.csr_matrix:
     return sp.csr_matrix(sp.hstack([sp.identity(tags.shape[0], dtype=np.float32), tags], format="csr"))
 
 
-def _weights(interactions: Interactions, half_life_days: float) -> sp.coo_matrix:
-    """Weights of mean 1: the library multiplies its steps by them."""
-    found = interactions.counts.tocoo()
-    weight = confidence(found.data, interactions.last_at.tocoo().data, interactions.seconds, 1.0, half_life_days)
-    return sp.coo_matrix(
-        ((weight / max(weight.mean(), 1e-300)).astype(np.float32), (found.row, found.col)), shape=found.shape
-    )
-
-
-def _bridge(
-    interactions: Interactions, members: NDArray[np.float32], products: NDArray[np.float32], half_life_days: float
-) -> NDArray[np.float64]:
-    """(k + 1, k): from the mean vector of what a member bought to the member's vector, by ridge regression.
-
-    It stands in for members without a stored vector, for whom this loss has no closed form.
-    """
-    weights = _weights(interactions, half_life_days).tocsr()
-    total = np.asarray(weights.sum(axis=1)).ravel()
-    known = total > 0
-    mean = (weights[known] @ products.astype(np.float64)) / total[known, None]
-    given = np.hstack([mean, np.ones((len(mean), 1))])
-    penalty = _RIDGE * np.diag([*np.ones(products.shape[1]), 0.0]) + 1e-9 * np.eye(products.shape[1] + 1)
-    return np.linalg.solve(given.T @ given + penalty, given.T @ members[known].astype(np.float64))
-
-
 def fit(interactions: Interactions, config: LightfmHybridConfig) -> Fitted:
     """A vector is the sum of the embeddings of identity and tags; members without purchases still have tags."""
     from lightfm import LightFM  # heavy: only when fitting
 
-    weights = _weights(interactions, config.half_life_days)
+    weight = weights(interactions, config.half_life_days)
+    given = weight.tocoo()  # the library multiplies its steps by them
     of_members, of_products = _with_identity(interactions.member_tags), _with_identity(interactions.product_tags)
     model = LightFM(
         no_components=config.factors,
@@ -83,12 +59,12 @@ def fit(interactions: Interactions, config: LightfmHybridConfig) -> Fitted:
         random_state=config.seed,
     )
     model.fit(
-        sp.coo_matrix((np.ones_like(weights.data), (weights.row, weights.col)), shape=weights.shape),
+        sp.coo_matrix((np.ones_like(given.data), (given.row, given.col)), shape=given.shape),
         user_features=of_members,
         item_features=of_products,
-        sample_weight=weights,
+        sample_weight=given,
         epochs=config.epochs,
-        num_threads=1,
+        num_threads=config.threads,
     )
     members = np.asarray(of_members @ model.user_embeddings, np.float32)
     products = np.asarray(of_products @ model.item_embeddings, np.float32)
@@ -98,7 +74,7 @@ def fit(interactions: Interactions, config: LightfmHybridConfig) -> Fitted:
         biases=np.asarray(of_products @ model.item_biases, np.float32),
         popularity=popular(interactions, config.popularity_days),
         gram=np.empty((0, 0)),
-        bridge=_bridge(interactions, members, products, config.half_life_days),
+        bridge=bridge(weight, members, products),
         half_life_days=config.half_life_days,
     )
     return Fitted(form, _known_rows(interactions, members))
