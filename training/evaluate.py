@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from features.learned import top_k
+from features.learned.bulk import best_many
 from training import recipes as table_of_recipes
-from training.interactions import Interactions, member_history
+from training.interactions import Interactions, histories
 from training.metrics import Values, average_precision_at_k, coverage, mean_interval, ndcg, recall
 from training.recipes import Fitted
 from training.split import truth
@@ -44,23 +43,11 @@ def rank(
 ) -> NDArray[np.int64]:
     """The first k products for each of these members, (len(rows), k), −1 where there are fewer.
 
-    The forms are asked through `score` and `top_k`, just as serving does, with the stored vector where there is one.
+    They are those of `score` and `top_k`, with the stored vector where there is one, but for scores that only rounding
+    tells apart. Members are asked together and in parts, on all cores; memory stays below about 200 MB.
     """
-    out = np.full((len(rows), k), -1, np.int64)
-    with threadpool_limits(limits=1):
-        for place, row in enumerate(rows.tolist()):
-            best = _best(before, fitted, row, k, only_new)
-            out[place, : len(best)] = best
-    return out
-
-
-def _best(before: Interactions, fitted: Fitted, row: int, k: int, only_new: bool) -> NDArray[np.intp]:
-    member = member_history(before, row, fitted.vector(row))
-    allowed = None
-    if only_new:
-        allowed = np.ones(len(before.product_ids), bool)
-        allowed[member.product_index] = False
-    return top_k(fitted.form.score(member, before.seconds), k, allowed)
+    asked = histories(before, rows, fitted.member_vectors)
+    return best_many(fitted.form, asked, before.seconds, k, only_new=only_new).places.astype(np.int64)
 
 
 def judge(
