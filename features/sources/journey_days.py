@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from features.border import localise
+from features.coercion import localise
 
 DAY_ZERO = pd.Timestamp("2016-03-22")
 """The day before day 1."""

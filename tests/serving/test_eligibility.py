@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.entities import Candidate, Conditions, Limits
+from features.entities import Candidate, Conditions, Limits, RuleSegment
 from serving import eligibility
+from serving.decide import Appraisal, appraise
+from serving.experiments_written import NONE
 from serving.portrait import history, portrait
 from serving.snapshot import Ask, Contact, Snapshot, Suppressed
 from tests.serving.deciding import AT, CATALOG, CONSENTS, DAY, EVERYBODY, KNOWN, ask, member, stranger
@@ -196,3 +198,17 @@ def test_a_limit_is_free_exactly_when_fewer_contacts_are_left_in_the_window(
     assert (until is None) == (inside < count)
     if until is not None:
         assert sum(one > until - days * DAY for one in past) < count
+
+
+def test_an_offer_for_a_segment_of_ones_own_goes_to_those_whom_its_rule_fits() -> None:
+    regulars = RuleSegment("regulars", "Regulars", "baskets_90d >= 3")
+    programme = replace(CATALOG.programme, rule_segments=(regulars,))
+    catalog = replace(CATALOG, programme=programme, offers=(offer(conditions=Conditions(segments=("regulars",))),))
+
+    def found(**features: float) -> Appraisal:
+        return appraise(member(**features), ask(), KNOWN, catalog, EVERYBODY, NONE)
+
+    assert [one.id for one, _ in found(baskets_90d=3).allowed] == ["x"]
+    (dropped,) = found(baskets_90d=2).suppressed
+    assert (dropped.stage, dropped.code) == ("suitability", "SEGMENT")
+    assert found(baskets_90d=3).portrait.segments == {"regulars"}
