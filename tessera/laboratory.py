@@ -146,7 +146,7 @@ def evaluate(
 
 
 @app.command()
-def bench(what: Annotated[str, typer.Argument(help="serve, features or train.")]) -> None:
+def bench(what: Annotated[str, typer.Argument(help="serve, features, train or bulk.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run
 
