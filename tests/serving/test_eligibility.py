@@ -206,7 +206,7 @@ def test_an_offer_for_a_segment_of_ones_own_goes_to_those_whom_its_rule_fits() -
     catalog = replace(CATALOG, programme=programme, offers=(offer(conditions=Conditions(segments=("regulars",))),))
 
     def found(**features: float) -> Appraisal:
-        return appraise(member(**features), ask(), KNOWN, catalog, EVERYBODY, NONE)
+        return appraise(member("m1", **features), ask(), KNOWN, catalog, EVERYBODY, NONE)
 
     assert [one.id for one, _ in found(baskets_90d=3).allowed] == ["x"]
     (dropped,) = found(baskets_90d=2).suppressed
