@@ -34,9 +34,54 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a fit takes on one core of a usual server, right within a factor of about two."""
+
+    seconds: float
+    megabytes: float
+    """Beyond the interactions and the program itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one fit may take before the recipe is skipped."""
+
+    minutes: float = 15.0
+    memory_gb: float = 12.0
+    """Beyond the interactions and the program, which leaves room for both in 16 GB."""
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to learn. `fit(interactions, config)` takes an instance of `config`."""
 
     name: str
     config: type[Any]
     fit: Callable[[Interactions, Any], Fitted]
+    cost: Callable[[Interactions, Any], Cost] | None = None
+    """`cost(interactions, config)`: what `fit` will take; None where nobody has measured it."""
+
+    def estimate(self, interactions: Interactions, config: Any) -> Cost | None:
+        """What a fit would take; None where nobody has measured it."""
+        return None if self.cost is None else self.cost(interactions, config)
+
+    def too_large(self, interactions: Interactions, config: Any, limits: Limits = LIMITS) -> str | None:
+        """Why this history is too much for the recipe; None where it is not, or where nobody can say."""
+        cost = self.estimate(interactions, config)
+        if cost is None:
+            return None
+        over = []
+        if cost.seconds > limits.minutes * 60:
+            over.append(f"about {cost.seconds / 60:,.0f} min where {limits.minutes:g} are allowed")
+        if cost.megabytes > limits.memory_gb * 1024:
+            over.append(f"about {cost.megabytes / 1024:,.0f} GB where {limits.memory_gb:g} are allowed")
+        if not over:
+            return None
+        members, products = interactions.counts.shape
+        return (
+            f"{self.name} would take {' and '.join(over)} for {members:,} members, {products:,} products and "
+            f"{interactions.counts.nnz:,} pairs; give it smaller settings or allow more in taste.limits"
+        )
