@@ -1,14 +1,19 @@
-"""The second stage: trees that rank the candidates of several base models (LambdaMART; library: LightGBM).
+"""The second stage: boosted trees that rank the candidates of several base models (library: LightGBM).
 
-Burges 2010, "From RankNet to LambdaRank to LambdaMART: An Overview". It learns inside one split of what is known: base
-models see what came before, labels are what came after. Which base score means what may change once the base models
-have seen more, so each is told mostly by its rank and its distance from the mean among the member's own candidates.
+Two losses: `lambdarank` is LambdaMART (Burges 2010, "From RankNet to LambdaRank to LambdaMART: An Overview"); `xendcg`
+is the cross entropy between lists, which bounds NDCG (Bruch 2021, "An alternative cross entropy loss for
+learning-to-rank", arXiv:1911.09798). On inner slices of every history tried it was level or ahead, in two thirds of the
+time.
+
+Trees learn inside one split of what is known: base models see what came before, labels are what came after. Which base
+score means what may change once the base models have seen more, so each is told by its rank and its distance from the
+mean among the member's own candidates too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +21,6 @@ from numpy.typing import NDArray
 
 from features.learned import Trees, from_lightgbm
 from features.learned.blend import Blend
-from features.learned.histories import score_many
 from training.inner import Inner
 from training.interactions import histories
 
@@ -28,6 +32,7 @@ _NO_TREES = (np.zeros(1, np.int32), np.array([-1], np.int32))
 class Growth:
     """How trees are grown."""
 
+    loss: Literal["xendcg", "lambdarank"]
     trees: int
     leaves: int
     learning_rate: float
@@ -35,7 +40,7 @@ class Growth:
     feature_share: float
     l2: float
     depth_of_list: int
-    """Mistakes below this rank of a list do not count."""
+    """Mistakes below this rank of a list do not count for `lambdarank`."""
     seed: int
 
 
@@ -81,8 +86,7 @@ def _lesson_of(
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.float64]]:
     """Members of whom no candidate was bought teach nothing about order and are left out."""
     asked, at = histories(inner.before, rows), inner.before.seconds
-    bases = [np.asarray(score_many(part, asked, at)) for part in blend.parts]
-    found, features = blend.rows(bases, asked, at)
+    found, features = blend.rows(blend.bases(asked, at), asked, at)
     bought = _marked(sp.csr_matrix(inner.bought[rows]), found.row, found.product)
     teaches = np.bincount(found.row, weights=bought, minlength=len(rows))[found.row] > 0
     return rows[found.row[teaches]], bought[teaches], features[teaches]
@@ -114,7 +118,7 @@ def grow(taught: Lesson, names: tuple[str, ...], growth: Growth) -> Trees:
 
 def _parameters(growth: Growth) -> dict[str, Any]:
     return {
-        "objective": "lambdarank",
+        "objective": "rank_xendcg" if growth.loss == "xendcg" else "lambdarank",
         "lambdarank_truncation_level": growth.depth_of_list,
         "num_leaves": growth.leaves,
         "learning_rate": growth.learning_rate,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned import candidates
-from features.learned.candidates import Candidates, Traits
+from features.learned.candidates import Candidates, Kindred, Traits
 from features.learned.faults import LearnedError
 from features.learned.histories import Histories, score_many
 from features.learned.member import MemberHistory, Scores
@@ -42,7 +42,8 @@ class Part(Protocol):
 class Blend:
     """Base models, what is known of the products, and the trees that rank candidates.
 
-    Candidates score between 1 and 3, all other products between 0 and 1, in the order of the first part.
+    Candidates score between 1 and 3, all other products between 0 and 1, in the order of the first part. So do all
+    products for a member who has bought nothing.
     """
 
     product_ids: NDArray[np.str_]
@@ -78,11 +79,15 @@ class Blend:
         known = {name: column for column, name in enumerate(self._names)}
         return np.array([known[name] for name in self.trees.feature_names.tolist()], np.intp)
 
+    @cached_property
+    def _kindred(self) -> Kindred:
+        return Kindred.of(self.traits)
+
     def score(self, member: MemberHistory, at: float) -> Scores:
         """Candidates in the order of the trees, then all others, (n_products,)."""
-        bases = [part.score(member, at)[None, :] for part in self.parts]
         starts = np.array([0, member.product_index.size], np.int64)
         one = Histories(len(self.product_ids), starts, member.product_index, member.count, member.last_at)
+        bases = [self._kindred.drawn(part.score(member, at)[None, :], one) for part in self.parts]
         found: Scores = self._scored(bases, one, at)[0]
         return found
 
@@ -92,9 +97,12 @@ class Blend:
         step = max(1, _AT_ONCE // max(len(self.product_ids), 1))
         for begin in range(0, len(histories), step):
             part = histories.part(begin, min(begin + step, len(histories)))
-            bases = [np.asarray(score_many(base, part, at)) for base in self.parts]
-            out[begin : begin + step] = self._scored(bases, part, at)
+            out[begin : begin + step] = self._scored(self.bases(part, at), part, at)
         return out
+
+    def bases(self, histories: Histories, at: float) -> list[Scores]:
+        """Scores by each part, (n_members, n_products) each, products of few buyers drawn towards their category."""
+        return [self._kindred.drawn(np.asarray(score_many(part, histories, at)), histories) for part in self.parts]
 
     def rows(self, bases: Sequence[Scores], histories: Histories, at: float) -> tuple[Candidates, NDArray[np.float64]]:
         """The candidates and what the trees are asked with, (n, n_features)."""
@@ -103,6 +111,8 @@ class Blend:
 
     def _scored(self, bases: Sequence[Scores], histories: Histories, at: float) -> Scores:
         found, rows = self.rows(bases, histories, at)
+        if not len(rows):
+            return _from_0_to_1(bases[0])
         raw = self.trees.raw(rows) + _TIE * candidates.fused(found, bases)
         out = _from_0_to_1(bases[0])
         out[found.row, found.product] = 2.0 + raw / (1.0 + np.abs(raw))

@@ -19,6 +19,8 @@ from features.learned.histories import Histories
 from features.learned.member import Scores
 
 Rows = NDArray[np.float64]
+_TRACE = 1e-6
+"""A category with less trust than this has nothing to tell."""
 PRODUCT_FEATURES = (
     "popularity",
     "popularity_lately",
@@ -46,13 +48,17 @@ class Traits:
     """(n_products,): the same of the brand."""
     kind_weight: NDArray[np.float32]
     """(n_kinds,): share of all purchases that fall into the category."""
+    trust: NDArray[np.float32]
+    """(n_products,), 0…1: how far scores of a product itself are believed; the rest is the mean of its category."""
 
     def __post_init__(self) -> None:
         n = len(self.numbers)
         shaped("traits", "numbers", self.numbers, (n, len(PRODUCT_FEATURES)))
         for name in ("kind", "brand"):
             shaped("traits", name, getattr(self, name), (n,))
+        shaped("traits", "trust", self.trust, (n,))
         finite("traits", "kind_weight", self.kind_weight)
+        finite("traits", "trust", self.trust)
         if self.kind.max(initial=-1) >= len(self.kind_weight):
             raise LearnedError("traits: a category has no weight; train the model again")
 
@@ -74,8 +80,63 @@ class Candidates:
         return self.row * 2 + (self.place < 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kindred:
+    """Draws the scores of products that few have bought towards the mean of their category (empirical Bayes).
+
+    A product nobody has bought has no score of its own; by its category it has a place among the others. What the
+    member has bought is left out of the mean: it says how liked a product is, not how liked its category.
+    """
+
+    order: NDArray[np.intp]
+    """Positions of all products with a category, those of one category together."""
+    begins: NDArray[np.intp]
+    """(n_met,): where each category that has products begins in `order`."""
+    place: NDArray[np.intp]
+    """(n_products,): number of a product's category among `begins`, −1 where it has none."""
+    trust: NDArray[np.float64]
+    """(n_products,)"""
+    few: NDArray[np.intp]
+    """Positions of the products whose scores are drawn."""
+
+    @staticmethod
+    def of(traits: Traits) -> Kindred:
+        """Worked out once for each loaded form."""
+        order = np.flatnonzero(traits.kind >= 0)
+        order = order[np.argsort(traits.kind[order], kind="stable")]
+        begins = np.flatnonzero(np.diff(traits.kind[order], prepend=-1))
+        place = np.full(len(traits.kind), -1, np.intp)
+        place[order] = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(order))))
+        few = np.flatnonzero((place >= 0) & (traits.trust < 1.0))
+        return Kindred(order, begins, place, traits.trust.astype(np.float64), few)
+
+    def drawn(self, scores: Scores, histories: Histories) -> Scores:
+        """Scores of all products, (n_members, n_products), with those of few buyers drawn towards their category's."""
+        if not len(self.few):
+            return scores
+        row, product = histories.row, histories.product_index
+        met = self.place[product] >= 0
+        row, product = row[met], product[met]
+        at = row * len(self.begins) + self.place[product]
+        trust = self.trust[product]
+        shape = (len(scores), len(self.begins))
+        size = shape[0] * shape[1]
+        known = np.add.reduceat(self.trust[self.order], self.begins)
+        known = known - np.bincount(at, weights=trust, minlength=size).reshape(shape)
+        total = np.add.reduceat(scores[:, self.order] * self.trust[self.order], self.begins, axis=1)
+        total -= np.bincount(at, weights=trust * scores[row, product], minlength=size).reshape(shape)
+        least = scores.min(axis=1, keepdims=True)
+        mean = np.where(known > _TRACE, total / np.maximum(known, _TRACE), least)[:, self.place[self.few]]
+        own = self.trust[self.few]
+        out = scores.astype(np.float64)
+        out[:, self.few] = own * out[:, self.few] + (1.0 - own) * mean
+        return out
+
+
 def choose(bases: Sequence[Scores], histories: Histories, depth: int) -> Candidates:
     """The first `depth` products of every base among those bought, and among those new to the member.
+
+    A member who has bought nothing has no candidates: there is nothing to rank them by.
 
     Args:
         bases: Scores of all products by each base model, (n_members, n_products); not written to.
@@ -102,12 +163,13 @@ def choose(bases: Sequence[Scores], histories: Histories, depth: int) -> Candida
 
 def _new(bases: Sequence[Scores], row: NDArray[np.int64], product: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
     """Keys of the best products of each base that the member has not bought."""
-    members, n_products = bases[0].shape
-    keys = []
-    first = (2 * np.arange(members, dtype=np.int64)[:, None] + 1) * n_products
-    for base in bases:
-        left = base.copy()
-        left[row, product] = -np.inf
+    n_products = bases[0].shape[1]
+    known, place = np.unique(row, return_inverse=True)
+    first = (2 * known[:, None] + 1) * n_products
+    keys = [np.empty(0, np.int64)]
+    for base in bases if len(known) else ():
+        left = base[known]
+        left[place, product] = -np.inf
         best = np.argpartition(left, n_products - depth, axis=1)[:, n_products - depth :]
         there = np.take_along_axis(left, best, axis=1) > -np.inf
         keys.append((first + best)[there])

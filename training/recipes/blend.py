@@ -9,18 +9,20 @@ base recipe, plus members learned from × candidates × features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from features.learned import ProductForm
+from features.learned import ProductForm, Trees
 from features.learned.blend import Blend
-from features.learned.candidates import names
-from training.inner import split
+from features.learned.candidates import Traits, names
+from training.inner import Inner, split
 from training.interactions import Interactions
 from training.ranker import Growth, grow, lesson, no_trees
 from training.recipes.recipe import Fitted, RecipeError
@@ -42,10 +44,14 @@ class BlendConfig:
     """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
     horizon_days: float = Field(default=28.0, gt=0)
     """Length of the inner slice; a quarter of the history if that is shorter."""
+    prior_buyers: float = Field(default=0.1, gt=0)
+    """How many buyers' worth of its category's mean is mixed into each base score of a product."""
     candidates: int = Field(default=30, ge=1, le=1000)
     """Of each part, among products bought before and among new ones."""
     most_members: int = Field(default=4000, ge=1)
     """So many members teach the trees at most."""
+    loss: Literal["xendcg", "lambdarank"] = "xendcg"
+    """What trees are grown by; `training.ranker` says what each is."""
     trees: int = Field(default=50, ge=1)
     leaves: int = Field(default=15, ge=2, le=64)
     learning_rate: float = Field(default=0.1, gt=0, le=10)
@@ -53,34 +59,55 @@ class BlendConfig:
     feature_share: float = Field(default=0.6, gt=0, le=1)
     l2: float = Field(default=5.0, ge=0)
     depth_of_list: int = Field(default=15, ge=1)
-    """Mistakes below this rank do not count while trees are grown."""
+    """Mistakes below this rank do not count while trees are grown by `lambdarank`."""
     seed: int = 0
 
 
-def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
-    """Base models of all that is known, and trees that learned inside it; with too little to learn from, none.
+@plain_dataclass(frozen=True, slots=True, eq=False)
+class Bases:
+    """Base models and traits of the products, all as of one moment."""
 
-    Without trees the candidates stand in the order of the mean of their base scores.
+    product_ids: NDArray[np.str_]
+    parts: Mapping[str, ProductForm]
+    traits: Traits
+
+    @staticmethod
+    def of(interactions: Interactions, config: BlendConfig) -> Bases:
+        """Fit every part on these interactions."""
+        return Bases(
+            interactions.product_ids,
+            {name: _part(name, interactions, given, config.seed) for name, given in config.parts.items()},
+            traits(interactions, config.horizon_days, config.prior_buyers),
+        )
+
+    def only(self, parts: Sequence[str]) -> Bases:
+        """With these of the parts."""
+        return Bases(self.product_ids, {name: self.parts[name] for name in parts}, self.traits)
+
+    def ranked_by(self, trees: Trees, depth: int) -> Blend:
+        """The form that serves."""
+        names = np.array(list(self.parts), np.str_)
+        return Blend(self.product_ids, names, tuple(self.parts.values()), self.traits, trees, float(depth))
+
+
+def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
+    """Base models of all that is known, and trees that learned inside it.
+
+    With fewer than 50 members to learn from there are no trees, and candidates stand in the order of the mean of their
+    base scores.
     """
     inner = split(interactions, config.inner, config.horizon_days, config.seed)
     wanted = names(tuple(config.parts))
-    trees = no_trees(wanted)
-    if inner.before.counts.nnz and inner.bought.nnz:
-        taught = lesson(_blended(inner.before, config, trees), inner, config.most_members)
-        if taught.members >= _FEWEST_MEMBERS:
-            trees = grow(taught, wanted, _growth(config))
-    return Fitted(_blended(interactions, config, trees))
+    then = Bases.of(inner.before, config) if inner.before.counts.nnz else None
+    trees = no_trees(wanted) if then is None else taught(then, inner, config, wanted)
+    return Fitted(Bases.of(interactions, config).ranked_by(trees, config.candidates))
 
 
-def _blended(interactions: Interactions, config: BlendConfig, trees: Any) -> Blend:
-    return Blend(
-        product_ids=interactions.product_ids,
-        part_names=np.array(list(config.parts), np.str_),
-        parts=tuple(_part(name, interactions, given, config.seed) for name, given in config.parts.items()),
-        traits=traits(interactions, config.horizon_days),
-        trees=trees,
-        depth=float(config.candidates),
-    )
+def taught(then: Bases, inner: Inner, config: BlendConfig, wanted: Sequence[str]) -> Trees:
+    """Trees that rank by these features, learned from `then`, the bases before the inner cut."""
+    blank = no_trees(tuple(wanted))
+    found = lesson(then.ranked_by(blank, config.candidates), inner, config.most_members)
+    return blank if found.members < _FEWEST_MEMBERS else grow(found, tuple(wanted), _growth(config))
 
 
 def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed: int) -> ProductForm:
@@ -96,6 +123,7 @@ def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed:
 
 def _growth(config: BlendConfig) -> Growth:
     return Growth(
+        loss=config.loss,
         trees=config.trees,
         leaves=config.leaves,
         learning_rate=config.learning_rate,

@@ -1,0 +1,345 @@
+"""The blend: an inner split that lets nothing through, candidates and their features by hand, trees above the bases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from features.learned import Blend, Histories, LearnedError, MemberHistory, Popularity, from_arrays, to_arrays
+from features.learned import candidates as chosen
+from features.learned.candidates import Candidates, Kindred, Traits
+from training.evaluate import judge
+from training.inner import narrowed, split
+from training.interactions import Interactions, build, histories
+from training.ranker import lesson, no_trees
+from training.recipes import RecipeError, config_from, fit
+from training.recipes.blend import Bases, BlendConfig
+from training.split import after, truth
+from training.traits import traits
+
+AT = datetime(2024, 6, 1, tzinfo=UTC)
+NOW = AT.timestamp()
+DAY = 86_400.0
+
+
+def _purchases(rows: list[tuple[str, str, float]]) -> pd.DataFrame:
+    """Rows (member, product, days ago)."""
+    moments = pd.Series([AT - timedelta(days=days) for _, _, days in rows]).astype("datetime64[us, UTC]")
+    names = [f"b{i:05d}" for i in range(len(rows))]
+    return pd.DataFrame(
+        {
+            "purchase_id": names,
+            "basket_id": names,
+            "member_id": [row[0] for row in rows],
+            "product_id": [row[1] for row in rows],
+            "quantity": 1.0,
+            "reverses": None,
+            "occurred_at": moments,
+            "known_at": moments,
+        }
+    )
+
+
+def _table(key: str, ids: list[str], **columns: Any) -> pd.DataFrame:
+    since = pd.Series([AT - timedelta(days=900)] * len(ids)).astype("datetime64[us, UTC]")
+    return pd.DataFrame({key: ids, **columns, "occurred_at": since, "known_at": since})
+
+
+def _built(rows: list[tuple[str, str, float]], category: list[str | None], at: datetime = AT) -> Interactions:
+    """Products p0, p1, … with these categories."""
+    products = _table("product_id", [f"p{i}" for i in range(len(category))], category=category, brand=None)
+    members = _table("member_id", sorted({row[0] for row in rows}))
+    return build(_purchases(rows), products, members, at)
+
+
+SMALL = [
+    ("a", "p0", 40.0),
+    ("a", "p0", 20.0),
+    ("a", "p1", 20.0),
+    ("a", "p2", 2.0),
+    ("b", "p0", 35.0),
+    ("b", "p1", 5.0),
+    ("c", "p2", 1.0),
+]
+
+
+def _small(at: datetime = AT) -> Interactions:
+    return _built(SMALL, ["x", "x", "y", "x", "y"], at)
+
+
+@cache
+def _programme() -> tuple[list[tuple[str, str, float]], Interactions, pd.DataFrame]:
+    """Members with one of four tastes and three staples of their own; cut 30 days before the end."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for member in range(160):
+        own = rng.permutation(np.arange(member % 4, 48, 4))
+        chances = np.r_[np.full(3, 0.2), np.full(9, 0.4 / 9)]
+        for day in np.arange(rng.uniform(0, 15), 150, rng.uniform(8, 16)):
+            picked = rng.choice(own, 3, False, chances) if rng.random() < 0.8 else rng.integers(0, 48, 3)
+            rows += [(f"m{member:03d}", f"p{product}", 150 - day) for product in set(picked.tolist())]
+    category: list[str | None] = [f"kind {i % 4}" for i in range(48)]
+    cut = AT - timedelta(days=30)
+    return rows, _built(rows, category, cut), after(_purchases(rows), cut)
+
+
+def test_purchases_narrowed_to_a_moment_are_those_that_were_known_then() -> None:
+    cut = AT - timedelta(days=10)
+    whole, then = _small(), _small(cut)
+    before = narrowed(whole, whole.bought_at <= cut.timestamp(), cut)
+    assert before.at == cut
+    assert np.array_equal(before.counts.toarray(), then.counts.toarray())
+    assert np.array_equal(before.last_at.toarray(), then.last_at.toarray())
+    assert np.array_equal(before.buys, then.buys)
+
+
+def test_a_split_by_time_learns_from_before_the_cut_and_is_judged_after_it() -> None:
+    inner = split(_small(), "time", 9.0, seed=0)
+    assert inner.note == ""
+    assert inner.before.at == AT - timedelta(days=1 + 9)
+    assert inner.before.bought_at.max() <= inner.before.seconds
+    assert inner.before.counts.toarray().tolist() == [[2, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    assert inner.bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+
+
+def test_a_short_history_is_split_in_a_quarter_of_it_and_says_so() -> None:
+    inner = split(_small(), "time", 28.0, seed=0)
+    assert inner.before.at == AT - timedelta(days=1 + 39 / 4)
+    assert inner.note == "the history spans 39.0 days: the inner slice is 9.8 days"
+
+
+def test_purchases_of_one_moment_are_split_at_random_and_it_says_so() -> None:
+    inner = split(_built([("a", f"p{i}", 1.0) for i in range(10)], [None] * 10), "time", 28.0, seed=0)
+    assert inner.way == "random"
+    assert "all purchases have one time" in inner.note
+    assert inner.bought.nnz == 2
+    assert inner.before.counts.nnz == 8
+
+
+def test_a_random_split_holds_back_a_fifth_of_each_members_products_with_all_their_purchases() -> None:
+    rows = [("a", f"p{i}", days) for i in range(10) for days in (1.0, 2.0)] + [("b", "p0", 1.0), ("c", "p0", 3.0)]
+    rows += [("c", "p1", 3.0)]
+    inner = split(_built(rows, [None] * 10), "random", 28.0, seed=3)
+    assert inner.bought.getnnz(axis=1).tolist() == [2, 0, 1]
+    assert inner.before.counts.sum(axis=1).ravel().tolist() == [[16.0, 1.0, 1.0]]
+    assert not inner.before.counts.multiply(inner.bought).nnz
+    assert np.array_equal(inner.bought.toarray(), split(_built(rows, [None] * 10), "random", 28.0, 3).bought.toarray())
+
+
+def test_a_last_basket_is_held_back_where_there_is_an_earlier_one() -> None:
+    inner = split(_small(), "last_basket", 28.0, seed=0)
+    assert inner.bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
+    assert inner.before.counts.toarray().tolist() == [[2, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+
+
+def test_traits_of_products_are_those_worked_out_by_hand() -> None:
+    found = traits(_small(), window_days=21.0, prior_buyers=1.0)
+    by_name = dict(zip(chosen.PRODUCT_FEATURES, found.numbers.T.tolist(), strict=True))
+    assert by_name["popularity"] == pytest.approx(np.log(np.array([2.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
+    assert by_name["popularity_lately"] == pytest.approx(np.log(np.array([1.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
+    # In the 21 days before, a and b bought p0 and nothing else.
+    then = np.log(np.array([3.0, 1.0, 1.0, 1.0, 1.0]) / 3.0)
+    assert by_name["trend"] == pytest.approx(np.log(np.array([2.0, 3.0, 3.0, 1.0, 1.0]) / 4.0) - then)
+    overall = 1.5 / 7.0
+    assert by_name["repeat_rate"] == pytest.approx([(1 + 5 * overall) / 7, *[5 * overall / 7] * 2, *[overall] * 2])
+    assert by_name["rhythm"] == pytest.approx([np.log(21.0)] * 5)
+    assert by_name["idle"] == pytest.approx([*np.log([21.0, 6.0, 2.0]), np.nan, np.nan], nan_ok=True)
+    assert by_name["launched"] == pytest.approx([*np.log([41.0, 21.0, 3.0]), np.nan, np.nan], nan_ok=True)
+    assert found.kind.tolist() == [0, 0, 1, 0, 1]
+    assert found.brand.tolist() == [-1] * 5
+    assert found.kind_weight == pytest.approx([5 / 7, 2 / 7])
+    assert found.trust == pytest.approx([2 / 3, 2 / 3, 2 / 3, 0.0, 0.0])
+
+
+def _traits(kind: list[int], trust: list[float] | None = None) -> Traits:
+    n = len(kind)
+    weight = np.full(max(kind) + 1, 0.5, np.float32)
+    numbers = np.zeros((n, len(chosen.PRODUCT_FEATURES)), np.float32)
+    trusted = np.ones(n) if trust is None else np.array(trust)
+    return Traits(numbers, np.array(kind, np.int32), np.full(n, -1, np.int32), weight, trusted.astype(np.float32))
+
+
+def _bought(products: list[int], n_products: int, days_ago: list[float] | None = None) -> Histories:
+    """One member."""
+    days = np.array(days_ago if days_ago is not None else [1.0] * len(products))
+    starts = np.array([0, len(products)], np.int64)
+    count = np.arange(1, len(products) + 1, dtype=np.float32)
+    return Histories(n_products, starts, np.array(products, np.int32), count, NOW - days * DAY)
+
+
+def test_candidates_are_the_best_of_each_base_among_bought_and_new_ones() -> None:
+    first = np.array([[9.0, 8.0, 1.0, 5.0, 4.0, 0.0]])
+    second = np.array([[0.0, 1.0, 9.0, 2.0, 1.0, 8.0]])
+    found = chosen.choose([first, second], _bought([0, 1, 2], 6), depth=1)
+    assert found.product.tolist() == [0, 2, 3, 5]
+    assert found.place.tolist() == [0, 2, -1, -1]
+
+
+def test_features_of_a_candidate_are_those_worked_out_by_hand() -> None:
+    base = np.array([[4.0, 2.0, 0.5, 3.0, 1.0]])
+    asked = _bought([0, 1], 5, [10.0, 30.0])
+    found = chosen.choose([base], asked, depth=5)
+    names = chosen.names(["one"])
+    table = pd.DataFrame(chosen.rows(found, [base], asked, _traits([0, 1, 0, 1, -1]), NOW), columns=list(names))
+    assert found.product.tolist() == [0, 1, 2, 3, 4]
+    assert np.expm1(table["one_rank"]).tolist() == pytest.approx([0, 1, 2, 0, 1])
+    assert table["one_spread"].tolist()[:2] == pytest.approx([1.0, -1.0])
+    assert table["bought"].tolist() == [1, 1, 0, 0, 0]
+    assert table["count"].tolist() == pytest.approx([1, 2, *[np.nan] * 3], nan_ok=True)
+    assert table["count_share"].tolist()[:2] == pytest.approx([1 / 3, 2 / 3])
+    assert table["age"].tolist()[:2] == pytest.approx(np.log([11.0, 31.0]))
+    assert table["age_beyond"].tolist()[:2] == pytest.approx(np.log([1.0, 21.0]))
+    assert table["due"].tolist()[:2] == pytest.approx(np.log([11.0, 31.0]))
+    mine = np.log([2.0, 3.0]) / np.log(6.0)
+    share = [mine[0], mine[1], mine[0], mine[1], np.nan]
+    assert table["kind_share"].tolist() == pytest.approx(share, nan_ok=True)
+    assert table["kind_lift"].tolist() == pytest.approx([2 * each for each in share], nan_ok=True)
+    assert table["kind_age"].tolist()[2:] == pytest.approx([*np.log([11.0, 31.0]), np.nan], nan_ok=True)
+    assert table["member_repeats"].tolist() == pytest.approx([1 / 3] * 5)
+    assert table["member_idle"].tolist() == pytest.approx([np.log(11.0)] * 5)
+
+
+def test_the_mean_of_the_bases_weighs_each_from_its_least_to_its_best() -> None:
+    found = Candidates(np.zeros(3, np.int64), np.arange(3), np.array([0, -1, -1]))
+    assert chosen.fused(found, [np.array([[0.0, 5.0, 10.0]]), np.array([[3.0, 1.0, 1.0]])]) == (
+        pytest.approx([0.5, 0.25, 0.5])
+    )
+
+
+def test_a_product_nobody_bought_scores_as_what_else_its_category_has_for_the_member() -> None:
+    kindred = Kindred.of(_traits([0, 0, 0, 0, 1], [1.0, 0.5, 1.0, 0.0, 0.0]))
+    scores = np.array([[8.0, 2.0, 5.0, -1.0, 7.0]])
+    # p0 is bought and left out; of the others p1 counts half.
+    mean = (0.5 * 2.0 + 1.0 * 5.0) / 1.5
+    drawn = kindred.drawn(scores, _bought([0], 5))[0]
+    assert drawn == pytest.approx([8.0, 0.5 * 2.0 + 0.5 * mean, 5.0, mean, -1.0])
+    assert scores[0].tolist() == [8.0, 2.0, 5.0, -1.0, 7.0]
+
+
+def _popular(n: int) -> Popularity:
+    return Popularity(np.array([f"p{i}" for i in range(n)]), np.linspace(1, 0.1, n).astype(np.float32))
+
+
+def _without_trees(n: int, depth: float) -> Blend:
+    names = np.array(["popularity"])
+    parts = (_popular(n),)
+    return Blend(parts[0].product_ids, names, parts, _traits([0] * n), no_trees(chosen.names(names.tolist())), depth)
+
+
+def test_candidates_stand_above_everything_else_in_one_order() -> None:
+    form = _without_trees(30, depth=2.0)
+    scores = form.score(MemberHistory(np.array([20], np.int32), np.ones(1, np.float32), np.array([NOW])), NOW)
+    assert np.argsort(-scores, kind="stable").tolist() == [0, 1, 20, *range(2, 20), *range(21, 30)]
+    assert scores[[0, 1, 20]].min() > 1.0 >= np.delete(scores, [0, 1, 20]).max()
+
+
+def test_a_member_without_purchases_gets_the_order_of_the_first_part() -> None:
+    _, before, _ = _programme()
+    form = fit("blend", before).form
+    assert isinstance(form, Blend)
+    nobody = form.score(MemberHistory(), before.seconds)
+    popular = form.parts[0].score(MemberHistory(), before.seconds)
+    assert (popular[np.argsort(-nobody, kind="stable")][:-1] >= np.sort(popular)[::-1][1:] - 1e-4).all()
+    assert 0.0 <= nobody.min() < nobody.max() <= 1.0
+    nothing = MemberHistory()
+    empty = Histories(48, np.zeros(3, np.int64), nothing.product_index, nothing.count, nothing.last_at)
+    assert np.array_equal(form.score_many(empty, before.seconds), np.stack([nobody, nobody]))
+
+
+def test_what_is_bought_after_the_inner_cut_changes_labels_and_nothing_else() -> None:
+    rows, before, _ = _programme()
+    cut = split(before, "time", 28.0, 0).before.seconds
+    ago = (NOW - cut) / DAY
+    other = [(m, f"p{(int(p[1:]) + 4) % 48}" if days < ago else p, days) for m, p, days in rows]
+    shifted = _built(other, [f"kind {i % 4}" for i in range(48)], before.at)
+    taught = [_taught(one) for one in (before, shifted)]
+    same = np.intersect1d(taught[0].member, taught[1].member)
+    assert len(same) > 100
+    first, second = (one.rows[np.isin(one.member, same)] for one in taught)
+    assert np.array_equal(first, second, equal_nan=True)
+    assert not np.array_equal(*(one.bought[np.isin(one.member, same)] for one in taught))
+
+
+def _taught(known: Interactions) -> Any:
+    inner, config = split(known, "time", 28.0, 0), BlendConfig()
+    blank = no_trees(chosen.names(tuple(config.parts)))
+    return lesson(Bases.of(inner.before, config).ranked_by(blank, config.candidates), inner, 1000)
+
+
+def test_one_list_is_ahead_of_every_part_for_all_purchases_and_near_the_best_for_new_ones() -> None:
+    _, before, later = _programme()
+    both = {new: truth(before, later, only_new=new).bought for new in (False, True)}
+    names = ("blend", "als", "item_item", "repeat", "popularity")
+    fitted = {name: fit(name, before) for name in names}
+
+    def reached(name: str, new: bool) -> float:
+        return float(judge(before, fitted[name], both[new], only_new=new).ndcg.mean())
+
+    assert reached("blend", False) > max(reached(name, False) for name in names[1:])
+    assert reached("blend", True) > 0.9 * max(reached(name, True) for name in names[1:])
+    assert reached("blend", True) > 2 * reached("repeat", True)
+
+
+def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> None:
+    form = fit("blend", _small()).form
+    assert isinstance(form, Blend)
+    assert not form.trees.leaf_value.any()
+    _, before, _ = _programme()
+    taught = fit("blend", before, config_from("blend", {"trees": 5})).form
+    assert isinstance(taught, Blend)
+    assert len(taught.trees.split_starts) == 6
+    assert taught.trees.leaf_value.any()
+
+
+def test_a_blend_inside_a_blend_is_refused() -> None:
+    with pytest.raises(RecipeError, match="a blend cannot be a part of itself"):
+        fit("blend", _small(), config_from("blend", {"parts": {"blend": {}}}))
+
+
+def test_settings_of_a_part_are_checked_by_its_own_recipe() -> None:
+    with pytest.raises(RecipeError, match='recipe "als": "colour" is no setting of it'):
+        fit("blend", _small(), config_from("blend", {"parts": {"als": {"colour": 1}}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"depth": 0.0}, "depth is 0.0"),
+        ({"part_names": np.array(["a", "b"])}, "1 parts with 2 names"),
+        ({"part_names": np.array(["other"])}, "the trees ask for 'popularity_"),
+        ({"traits": _traits([0] * 4)}, "have not 5 products"),
+    ],
+)
+def test_a_blend_whose_arrays_contradict_each_other_is_refused(change: dict[str, Any], said: str) -> None:
+    good = {name: getattr(_without_trees(5, 2.0), name) for name in Blend.__dataclass_fields__}
+    with pytest.raises(LearnedError, match=said):
+        Blend(**{**good, **change})
+
+
+def test_arrays_of_a_form_inside_are_named_after_it_and_missing_ones_are_told() -> None:
+    arrays = to_arrays(_without_trees(5, 2.0))
+    assert {"parts.0/form", "parts.0/scores", "traits/kind", "trees/threshold"} <= set(arrays)
+    assert "parts.0/product_ids" not in arrays
+    back = from_arrays("blend", arrays)
+    assert isinstance(back, Blend)
+    assert isinstance(back.parts[0], Popularity)
+    without: dict[str, NDArray[Any]] = {name: array for name, array in arrays.items() if name != "traits/kind"}
+    with pytest.raises(LearnedError, match="traits: arrays missing or unknown: kind"):
+        from_arrays("blend", without)
+    with pytest.raises(LearnedError, match="blend: arrays missing or unknown: trees"):
+        from_arrays("blend", {name: array for name, array in arrays.items() if not name.startswith("trees/")})
+
+
+def test_many_candidates_of_many_members_are_found_as_for_each_alone() -> None:
+    _, before, _ = _programme()
+    form = fit("blend", before, config_from("blend", {"candidates": 3, "trees": 10})).form
+    asked = histories(before)
+    together = form.score_many(asked, before.seconds)  # type: ignore[union-attr]
+    alone = np.stack([form.score(asked.member(row), before.seconds) for row in range(len(asked))])
+    assert np.abs(together - alone).max() < 1e-5
