@@ -7,8 +7,11 @@ pair, bought or not, it minimises
     Σ w (x·y − 1)² over what was bought + ω Σ (x·y − t)² over all pairs
     + λ Σ (Σw + ω n_products) |x|² over members + λ Σ (Σw + ω n_members) |y|² over products
 
-where t is 1 for what was bought and 0 for all else. ω is not set itself but through the total weight of all pairs for
-each unit of purchases, which means the same on a small and on a large catalogue.
+where t is 1 for what was bought and 0 for all else. Neither ω nor λ is set itself, so that one setting means the same
+on a small and on a large catalogue: ω follows from the total weight of all pairs for each unit of purchases, and λ is
+a multiple of what keeps out noise. Of purchases strewn by chance over n rows the largest singular value is about
+√(Σw²/n) for the shorter side n (Marchenko and Pastur 1967); λ is such that a direction must stand out above a multiple
+of it.
 
 With n purchases in a row, an iteration takes time like n · k · min(n, k) + min(n, k)³ for each row; memory grows with
 the pairs, and with k for each row.
@@ -43,14 +46,14 @@ _WIDENING = 1.2
 class ScaledAlsConfig:
     """Configuration of `scaled_als`."""
 
-    factors: int = Field(default=64, ge=1, le=2048)
-    regularization: float = Field(default=0.01, gt=0)
-    """λ, for each unit of weight that a row has."""
+    factors: int = Field(default=128, ge=1, le=2048)
+    regularization: float = Field(default=0.7, gt=0)
+    """λ as a multiple of what keeps out noise; below 1 something weaker is let in too."""
     unobserved: float = Field(default=10.0, gt=0)
     """Weight of all pairs of member and product together, for each unit of weight of the purchases."""
     half_life_days: float = Field(default=180.0, gt=0)
     """After this time a purchase weighs half as much."""
-    iterations: int = Field(default=12, ge=1)
+    iterations: int = Field(default=8, ge=1)
     popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
 
@@ -146,28 +149,28 @@ def solved(vectors: NDArray[np.float32], weights: sp.csr_matrix, regularization:
     return np.asarray(out @ axes.T.astype(np.float32), np.float32)
 
 
-def _weights(interactions: Interactions, config: ScaledAlsConfig) -> tuple[sp.csr_matrix, float]:
-    """Weights of purchases, in units of that of a pair not bought, and the `alpha` that gives them."""
+def _weights(interactions: Interactions, config: ScaledAlsConfig) -> tuple[sp.csr_matrix, float, float]:
+    """Weights of purchases in units of that of a pair not bought, the `alpha` that gives them, and λ."""
     weights = interactions.counts.copy()
-    seconds = interactions.seconds
-    plain = confidence(weights.data, interactions.last_at.data, seconds, 1.0, config.half_life_days)
-    pairs = float(weights.shape[0]) * weights.shape[1]
-    alpha = pairs / (config.unobserved * max(float(plain.sum()), 1e-300))
+    plain = confidence(weights.data, interactions.last_at.data, interactions.seconds, 1.0, config.half_life_days)
+    total, squares = max(float(plain.sum()), 1e-300), float(plain @ plain)
+    alpha = float(weights.shape[0]) * weights.shape[1] / (config.unobserved * total)
+    noise = np.sqrt(max(weights.shape) * squares) / (config.unobserved * total)
     weights.data = np.maximum(alpha * plain, _FEWEST).astype(np.float32)
-    return weights, alpha
+    return weights, alpha, config.regularization * noise
 
 
 def fit(interactions: Interactions, config: ScaledAlsConfig) -> Fitted:
     """Product vectors with the closed form for a member's own; the products' are moved first, the members' last."""
-    weights, alpha = _weights(interactions, config)
+    weights, alpha, ridge = _weights(interactions, config)
     across = sp.csr_matrix(weights.T)
     rng = np.random.default_rng(config.seed)
     members = (rng.standard_normal((weights.shape[0], config.factors)) * 0.1 / np.sqrt(config.factors)).astype(
         np.float32
     )
     for _ in range(config.iterations):
-        products = solved(members, across, config.regularization)
-        members = solved(products, weights, config.regularization)
+        products = solved(members, across, ridge)
+        members = solved(products, weights, ridge)
     members[np.diff(weights.indptr) == 0] = np.nan
     exact = products.astype(np.float64)
     form = Factors(
@@ -175,10 +178,10 @@ def fit(interactions: Interactions, config: ScaledAlsConfig) -> Fitted:
         vectors=products,
         biases=np.zeros(len(products), np.float32),
         popularity=popular(interactions, config.popularity_days),
-        gram=exact.T @ exact + config.regularization * len(products) * np.eye(config.factors),
+        gram=exact.T @ exact + ridge * len(products) * np.eye(config.factors),
         bridge=np.empty((0, 0)),
         alpha=alpha,
         half_life_days=config.half_life_days,
-        ridge=config.regularization,
+        ridge=ridge,
     )
     return Fitted(form, members)
