@@ -146,6 +146,65 @@ def evaluate(
 
 
 @app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="Whose settings are searched, for example als.")],
+    trials: Annotated[int, typer.Option(help="How many in all, those of earlier sessions included.", min=1)] = 30,
+    workers: Annotated[int, typer.Option(help="Processes that try at the same time.", min=1)] = 1,
+    objective: Annotated[
+        str, typer.Option(help="One or more of ndcg, recall, map, mrr, hit_rate, novelty, coverage, seconds.")
+    ] = "ndcg",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study that is there.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="YAML file; default HOME/tuning/RECIPE.yaml.")] = None,
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="CSV or Parquet of purchases, in place of the workspace's history.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Your names: member=userId,product=itemId,time=timestamp.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="time, random, last_basket or leave_one_out.")] = "time",
+    folds: Annotated[int, typer.Option(help="Inner slices; each is a step at which a trial may stop.", min=1)] = 3,
+    days: Annotated[float, typer.Option(help="Length of a slice (time).", min=0.01)] = 28.0,
+    share: Annotated[float, typer.Option(help="Hidden share of each member's products (random).")] = 0.25,
+    use_all: Annotated[
+        bool, typer.Option("--use-all", help="Leave no last slice untouched: the history is a training set already.")
+    ] = False,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="YAML with taste.recipes; default the workspace's training.yaml.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random.")] = "tpe",
+    k: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
+    only_new: Annotated[bool, typer.Option("--only-new", help="Tune for discovery alone.")] = False,
+    members: Annotated[int, typer.Option(help="Judge at most so many members in a fold.", min=1)] = 5_000,
+    seed: Annotated[int, typer.Option(help="Of the sampler, the lots and the recipe.")] = 0,
+) -> None:
+    """Search for better settings of a recipe on inner folds; the last slice stays untouched for `evaluate`."""
+    from tessera import tuning
+    from tessera.evaluation import columns_of
+    from tessera.setup import locate
+    from training.tune import Plan
+
+    objectives = tuple(name.strip() for name in objective.split(","))
+    plan = Plan(
+        recipe,
+        objectives=objectives,
+        trials=trials,
+        workers=workers,
+        sampler=sampler,
+        k=k,
+        only_new=only_new,
+        members=members,
+        seed=seed,
+    )
+    inner = tuning.Inner(protocol, folds, days, share, use_all, out, resume)
+    ws = locate(home, configs)
+    if train is None:
+        raise typer.Exit(tuning.of_workspace(ws, plan, inner, settings))
+    raise typer.Exit(tuning.of_file(ws, train, columns_of(columns), plan, inner, settings))
+
+
+@app.command()
 def bench(what: Annotated[str, typer.Argument(help="serve, features, train or bulk.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run

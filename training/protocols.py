@@ -111,7 +111,11 @@ def at_random(ledger: Ledger, ends_at: datetime, share: float = 0.25, seed: int 
     """
     if not 0 < share < 1:
         raise ProtocolError(f"share {share:g}: must lie between 0 and 1, for example 0.25")
-    whole = ledger.at(ends_at)
+    return random_of(ledger.at(ends_at), share, seed)
+
+
+def random_of(whole: Interactions, share: float, seed: int) -> Split:
+    """`at_random` of what is known already."""
     member, pair = _pairs(whole)
     lot = np.random.default_rng(seed).random(len(member))
     order = np.lexsort((lot, member))
@@ -128,7 +132,11 @@ def at_random(ledger: Ledger, ends_at: datetime, share: float = 0.25, seed: int 
 
 def last_basket(ledger: Ledger, ends_at: datetime) -> Split:
     """The last basket of each member who has two or more is hidden; a basket has one time, that of its last line."""
-    whole = _one_time_for_each_basket(ledger).at(ends_at)
+    return last_basket_of(_one_time_for_each_basket(ledger).at(ends_at))
+
+
+def last_basket_of(whole: Interactions) -> Split:
+    """`last_basket` of what is known already, where all lines of a basket have one time."""
     last = _last_times(whole)
     first = np.full(len(whole.member_ids), np.inf)
     np.minimum.at(first, whole.buys[:, 0], whole.bought_at)
@@ -139,7 +147,11 @@ def last_basket(ledger: Ledger, ends_at: datetime) -> Split:
 
 def leave_one_out(ledger: Ledger, ends_at: datetime) -> Split:
     """The product each member bought last is hidden, of members with two or more products."""
-    whole = ledger.at(ends_at)
+    return leave_one_out_of(ledger.at(ends_at))
+
+
+def leave_one_out_of(whole: Interactions) -> Split:
+    """`leave_one_out` of what is known already."""
     member, pair = _pairs(whole)
     order = np.lexsort((whole.buys[:, 1], whole.bought_at, whole.buys[:, 0]))
     ends = np.flatnonzero(np.diff(whole.buys[order, 0], append=-1))

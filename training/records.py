@@ -46,6 +46,18 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchTrial:
+    """One trial of a search for settings."""
+
+    number: int
+    state: str
+    """complete, pruned (stopped early) or failed."""
+    settings: Mapping[str, Any]
+    folds: Mapping[str, Sequence[float]]
+    """Figure → its value in each fold that was run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One registered version; `folder` holds its files as they were logged."""
 

@@ -13,14 +13,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from features.workspace import Workspace
-from training.records import Draft, RegistryError, Version, as_json, digest, record_of, tags
+from training.records import Draft, RegistryError, SearchTrial, Version, as_json, digest, record_of, tags
 
 Alias = Literal["champion", "challenger", "previous"]
 RECORD = "record.json"
@@ -44,6 +44,56 @@ def log_version(ws: Workspace, draft: Draft) -> Version:
     client.set_terminated(run_id)
     number = _register(client, draft.name, run_id, f"{run.info.artifact_uri}/{_FORM}", tags(record))
     return Version(draft.name, number, run_id, _folder(ws, run_id) / _FORM, record)
+
+
+def log_search(
+    ws: Workspace,
+    recipe: str,
+    tags: Mapping[str, str],
+    trials: Sequence[SearchTrial],
+    exhibits: Sequence[Path],
+    parent: str | None = None,
+) -> str:
+    """Log a search for settings as a run, and each of its trials as a run nested in it.
+
+    Args:
+        ws: the workspace.
+        recipe: whose settings were searched.
+        tags: what people look for (objectives, protocol, fingerprint).
+        trials: those to log now; with `parent`, only those that it does not hold yet.
+        exhibits: pictures and files for people; they replace those of the same name.
+        parent: the run of an earlier session of the same study.
+
+    Returns:
+        The run, for the next session.
+    """
+    client = _client(ws)
+    experiment = _experiment(ws, client, f"tune {recipe}")
+    if parent is None:
+        parent = str(client.create_run(experiment, run_name=f"tune {recipe}").info.run_id)
+    for key, value in tags.items():
+        client.set_tag(parent, key, value)
+    for trial in trials:
+        _log_trial(client, experiment, parent, trial)
+    for exhibit in exhibits:
+        client.log_artifact(parent, str(exhibit), "exhibits")
+    client.set_terminated(parent)
+    return parent
+
+
+def _log_trial(client: Any, experiment: str, parent: str, trial: SearchTrial) -> None:
+    from mlflow.entities import Metric, Param
+
+    nested = {"mlflow.parentRunId": parent, "state": trial.state}
+    run = client.create_run(experiment, run_name=f"trial {trial.number}", tags=nested)
+    steps = {name: values for name, values in trial.folds.items() if values}
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, 0, step) for name, values in steps.items() for step, value in enumerate(values)]
+        + [Metric(f"{name}_mean", sum(values) / len(values), 0, 0) for name, values in steps.items()],
+        params=[Param(name, str(value)[:_SHOWN]) for name, value in trial.settings.items()],
+    )
+    client.set_terminated(run.info.run_id, "FAILED" if trial.state == "failed" else "FINISHED")
 
 
 def get(ws: Workspace, name: str, number: str) -> Version:

@@ -17,6 +17,7 @@ from features.learned.factors import confidence
 from training.interactions import Interactions
 from training.recipes.popularity import popular
 from training.recipes.recipe import Fitted
+from training.search import Between
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,6 +33,9 @@ class AlsConfig:
     iterations: int = Field(default=15, ge=1)
     popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
+
+
+SEARCH = {"factors": Between(16, 256, log=True), "iterations": Between(5, 30), "alpha": Between(0.5, 100, log=True)}
 
 
 def _confidences(interactions: Interactions, config: AlsConfig) -> sp.csr_matrix:

@@ -18,6 +18,7 @@ from training.interactions import Interactions
 from training.recipes.bridge import bridge, weights
 from training.recipes.popularity import popular
 from training.recipes.recipe import Fitted
+from training.search import Between
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +37,15 @@ class LightfmHybridConfig:
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     """More than one update the vectors without locks: quicker, and never twice the same."""
+
+
+SEARCH = {
+    "factors": Between(16, 256, log=True),
+    "epochs": Between(5, 60, log=True),
+    "learning_rate": Between(0.005, 0.15, log=True),
+    "member_penalty": Between(1e-8, 1e-3, log=True),
+    "product_penalty": Between(1e-8, 1e-3, log=True),
+}
 
 
 def _with_identity(tags: sp.csr_matrix) -> sp.csr_matrix:
