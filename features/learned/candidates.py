@@ -182,6 +182,17 @@ def names(parts: Sequence[str]) -> tuple[str, ...]:
     return (*of_parts, *HISTORY_FEATURES, *KIND_FEATURES, *PRODUCT_FEATURES, *MEMBER_FEATURES)
 
 
+def groups(parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The same features by what they tell of."""
+    return {
+        "ranks and scores of the bases": names(parts)[: 3 * len(parts)],
+        "the member and the product": HISTORY_FEATURES,
+        "category and brand": KIND_FEATURES,
+        "the product": PRODUCT_FEATURES,
+        "the member": MEMBER_FEATURES,
+    }
+
+
 def rows(found: Candidates, bases: Sequence[Scores], histories: Histories, traits: Traits, at: float) -> Rows:
     """What is known of each candidate, (n, len(names)); NaN where it does not apply."""
     age = np.maximum(at - histories.last_at, 0.0) / DAY

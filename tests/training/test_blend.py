@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -14,84 +13,21 @@ from numpy.typing import NDArray
 from features.learned import Blend, Histories, LearnedError, MemberHistory, Popularity, from_arrays, to_arrays
 from features.learned import candidates as chosen
 from features.learned.candidates import Candidates, Kindred, Traits
+from tests.training.tastes import AT, DAY, NOW, built, programme, small
+from training.ablation import ablation
 from training.evaluate import judge
 from training.inner import narrowed, split
-from training.interactions import Interactions, build, histories
+from training.interactions import Interactions, histories
 from training.ranker import lesson, no_trees
 from training.recipes import RecipeError, config_from, fit
 from training.recipes.blend import Bases, BlendConfig
-from training.split import after, truth
+from training.split import truth
 from training.traits import traits
-
-AT = datetime(2024, 6, 1, tzinfo=UTC)
-NOW = AT.timestamp()
-DAY = 86_400.0
-
-
-def _purchases(rows: list[tuple[str, str, float]]) -> pd.DataFrame:
-    """Rows (member, product, days ago)."""
-    moments = pd.Series([AT - timedelta(days=days) for _, _, days in rows]).astype("datetime64[us, UTC]")
-    names = [f"b{i:05d}" for i in range(len(rows))]
-    return pd.DataFrame(
-        {
-            "purchase_id": names,
-            "basket_id": names,
-            "member_id": [row[0] for row in rows],
-            "product_id": [row[1] for row in rows],
-            "quantity": 1.0,
-            "reverses": None,
-            "occurred_at": moments,
-            "known_at": moments,
-        }
-    )
-
-
-def _table(key: str, ids: list[str], **columns: Any) -> pd.DataFrame:
-    since = pd.Series([AT - timedelta(days=900)] * len(ids)).astype("datetime64[us, UTC]")
-    return pd.DataFrame({key: ids, **columns, "occurred_at": since, "known_at": since})
-
-
-def _built(rows: list[tuple[str, str, float]], category: list[str | None], at: datetime = AT) -> Interactions:
-    """Products p0, p1, … with these categories."""
-    products = _table("product_id", [f"p{i}" for i in range(len(category))], category=category, brand=None)
-    members = _table("member_id", sorted({row[0] for row in rows}))
-    return build(_purchases(rows), products, members, at)
-
-
-SMALL = [
-    ("a", "p0", 40.0),
-    ("a", "p0", 20.0),
-    ("a", "p1", 20.0),
-    ("a", "p2", 2.0),
-    ("b", "p0", 35.0),
-    ("b", "p1", 5.0),
-    ("c", "p2", 1.0),
-]
-
-
-def _small(at: datetime = AT) -> Interactions:
-    return _built(SMALL, ["x", "x", "y", "x", "y"], at)
-
-
-@cache
-def _programme() -> tuple[list[tuple[str, str, float]], Interactions, pd.DataFrame]:
-    """Members with one of four tastes and three staples of their own; cut 30 days before the end."""
-    rng = np.random.default_rng(5)
-    rows = []
-    for member in range(160):
-        own = rng.permutation(np.arange(member % 4, 48, 4))
-        chances = np.r_[np.full(3, 0.2), np.full(9, 0.4 / 9)]
-        for day in np.arange(rng.uniform(0, 15), 150, rng.uniform(8, 16)):
-            picked = rng.choice(own, 3, False, chances) if rng.random() < 0.8 else rng.integers(0, 48, 3)
-            rows += [(f"m{member:03d}", f"p{product}", 150 - day) for product in set(picked.tolist())]
-    category: list[str | None] = [f"kind {i % 4}" for i in range(48)]
-    cut = AT - timedelta(days=30)
-    return rows, _built(rows, category, cut), after(_purchases(rows), cut)
 
 
 def test_purchases_narrowed_to_a_moment_are_those_that_were_known_then() -> None:
     cut = AT - timedelta(days=10)
-    whole, then = _small(), _small(cut)
+    whole, then = small(), small(cut)
     before = narrowed(whole, whole.bought_at <= cut.timestamp(), cut)
     assert before.at == cut
     assert np.array_equal(before.counts.toarray(), then.counts.toarray())
@@ -100,7 +36,7 @@ def test_purchases_narrowed_to_a_moment_are_those_that_were_known_then() -> None
 
 
 def test_a_split_by_time_learns_from_before_the_cut_and_is_judged_after_it() -> None:
-    inner = split(_small(), "time", 9.0, seed=0)
+    inner = split(small(), "time", 9.0, seed=0)
     assert inner.note == ""
     assert inner.before.at == AT - timedelta(days=1 + 9)
     assert inner.before.bought_at.max() <= inner.before.seconds
@@ -109,13 +45,13 @@ def test_a_split_by_time_learns_from_before_the_cut_and_is_judged_after_it() -> 
 
 
 def test_a_short_history_is_split_in_a_quarter_of_it_and_says_so() -> None:
-    inner = split(_small(), "time", 28.0, seed=0)
+    inner = split(small(), "time", 28.0, seed=0)
     assert inner.before.at == AT - timedelta(days=1 + 39 / 4)
     assert inner.note == "the history spans 39.0 days: the inner slice is 9.8 days"
 
 
 def test_purchases_of_one_moment_are_split_at_random_and_it_says_so() -> None:
-    inner = split(_built([("a", f"p{i}", 1.0) for i in range(10)], [None] * 10), "time", 28.0, seed=0)
+    inner = split(built([("a", f"p{i}", 1.0) for i in range(10)], [None] * 10), "time", 28.0, seed=0)
     assert inner.way == "random"
     assert "all purchases have one time" in inner.note
     assert inner.bought.nnz == 2
@@ -125,21 +61,21 @@ def test_purchases_of_one_moment_are_split_at_random_and_it_says_so() -> None:
 def test_a_random_split_holds_back_a_fifth_of_each_members_products_with_all_their_purchases() -> None:
     rows = [("a", f"p{i}", days) for i in range(10) for days in (1.0, 2.0)] + [("b", "p0", 1.0), ("c", "p0", 3.0)]
     rows += [("c", "p1", 3.0)]
-    inner = split(_built(rows, [None] * 10), "random", 28.0, seed=3)
+    inner = split(built(rows, [None] * 10), "random", 28.0, seed=3)
     assert inner.bought.getnnz(axis=1).tolist() == [2, 0, 1]
     assert inner.before.counts.sum(axis=1).ravel().tolist() == [[16.0, 1.0, 1.0]]
     assert not inner.before.counts.multiply(inner.bought).nnz
-    assert np.array_equal(inner.bought.toarray(), split(_built(rows, [None] * 10), "random", 28.0, 3).bought.toarray())
+    assert np.array_equal(inner.bought.toarray(), split(built(rows, [None] * 10), "random", 28.0, 3).bought.toarray())
 
 
 def test_a_last_basket_is_held_back_where_there_is_an_earlier_one() -> None:
-    inner = split(_small(), "last_basket", 28.0, seed=0)
+    inner = split(small(), "last_basket", 28.0, seed=0)
     assert inner.bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert inner.before.counts.toarray().tolist() == [[2, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
 
 
 def test_traits_of_products_are_those_worked_out_by_hand() -> None:
-    found = traits(_small(), window_days=21.0, prior_buyers=1.0)
+    found = traits(small(), window_days=21.0, prior_buyers=1.0)
     by_name = dict(zip(chosen.PRODUCT_FEATURES, found.numbers.T.tolist(), strict=True))
     assert by_name["popularity"] == pytest.approx(np.log(np.array([2.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
     assert by_name["popularity_lately"] == pytest.approx(np.log(np.array([1.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
@@ -240,7 +176,7 @@ def test_candidates_stand_above_everything_else_in_one_order() -> None:
 
 
 def test_a_member_without_purchases_gets_the_order_of_the_first_part() -> None:
-    _, before, _ = _programme()
+    _, before, _ = programme()
     form = fit("blend", before).form
     assert isinstance(form, Blend)
     nobody = form.score(MemberHistory(), before.seconds)
@@ -253,11 +189,11 @@ def test_a_member_without_purchases_gets_the_order_of_the_first_part() -> None:
 
 
 def test_what_is_bought_after_the_inner_cut_changes_labels_and_nothing_else() -> None:
-    rows, before, _ = _programme()
+    rows, before, _ = programme()
     cut = split(before, "time", 28.0, 0).before.seconds
     ago = (NOW - cut) / DAY
     other = [(m, f"p{(int(p[1:]) + 4) % 48}" if days < ago else p, days) for m, p, days in rows]
-    shifted = _built(other, [f"kind {i % 4}" for i in range(48)], before.at)
+    shifted = built(other, [f"kind {i % 4}" for i in range(48)], before.at)
     taught = [_taught(one) for one in (before, shifted)]
     same = np.intersect1d(taught[0].member, taught[1].member)
     assert len(same) > 100
@@ -273,7 +209,7 @@ def _taught(known: Interactions) -> Any:
 
 
 def test_one_list_is_ahead_of_every_part_for_all_purchases_and_near_the_best_for_new_ones() -> None:
-    _, before, later = _programme()
+    _, before, later = programme()
     both = {new: truth(before, later, only_new=new).bought for new in (False, True)}
     names = ("blend", "als", "item_item", "repeat", "popularity")
     fitted = {name: fit(name, before) for name in names}
@@ -287,10 +223,10 @@ def test_one_list_is_ahead_of_every_part_for_all_purchases_and_near_the_best_for
 
 
 def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> None:
-    form = fit("blend", _small()).form
+    form = fit("blend", small()).form
     assert isinstance(form, Blend)
     assert not form.trees.leaf_value.any()
-    _, before, _ = _programme()
+    _, before, _ = programme()
     taught = fit("blend", before, config_from("blend", {"trees": 5})).form
     assert isinstance(taught, Blend)
     assert len(taught.trees.split_starts) == 6
@@ -299,12 +235,12 @@ def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> N
 
 def test_a_blend_inside_a_blend_is_refused() -> None:
     with pytest.raises(RecipeError, match="a blend cannot be a part of itself"):
-        fit("blend", _small(), config_from("blend", {"parts": {"blend": {}}}))
+        fit("blend", small(), config_from("blend", {"parts": {"blend": {}}}))
 
 
 def test_settings_of_a_part_are_checked_by_its_own_recipe() -> None:
     with pytest.raises(RecipeError, match='recipe "als": "colour" is no setting of it'):
-        fit("blend", _small(), config_from("blend", {"parts": {"als": {"colour": 1}}}))
+        fit("blend", small(), config_from("blend", {"parts": {"als": {"colour": 1}}}))
 
 
 @pytest.mark.parametrize(
@@ -337,9 +273,24 @@ def test_arrays_of_a_form_inside_are_named_after_it_and_missing_ones_are_told() 
 
 
 def test_many_candidates_of_many_members_are_found_as_for_each_alone() -> None:
-    _, before, _ = _programme()
+    _, before, _ = programme()
     form = fit("blend", before, config_from("blend", {"candidates": 3, "trees": 10})).form
     asked = histories(before)
     together = form.score_many(asked, before.seconds)  # type: ignore[union-attr]
     alone = np.stack([form.score(asked.member(row), before.seconds) for row in range(len(asked))])
     assert np.abs(together - alone).max() < 1e-5
+
+
+def test_an_ablation_has_a_row_for_every_piece_and_the_blend_itself_changes_nothing() -> None:
+    _, before, later = programme()
+    config = BlendConfig(parts={"item_item": {}, "repeat": {}}, trees=10)
+    both = [truth(before, later, only_new=new).bought for new in (False, True)]
+    found = ablation(before, both[0], both[1], config)
+    by_variant = {str(row["variant"]): row for row in found.to_dict("records")}
+    assert len(by_variant) == 1 + 1 + 2 + 5 + 2
+    unchanged = ("ndcg_change", "ndcg_low", "ndcg_high", "new_change", "new_low", "new_high")
+    assert [by_variant["the blend"][name] for name in unchanged] == [0.0] * 6
+    whole = judge(before, fit("blend", before, config), both[0]).ndcg.mean()
+    assert by_variant["the blend"]["ndcg"] == pytest.approx(whole)
+    assert by_variant["repeat alone"]["new_high"] < 0
+    assert by_variant["item_item alone"]["ndcg_high"] < 0
