@@ -16,7 +16,7 @@ from features.learned.bulk import best_many
 from training import recipes as table_of_recipes
 from training.interactions import Interactions, histories
 from training.metrics import Values, average_precision_at_k, coverage, mean_interval, ndcg, recall
-from training.recipes import Fitted
+from training.recipes import LIMITS, Fitted, Limits, RecipeError
 from training.split import truth
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def compare(
     only_new: bool = False,
     most_members: int = 20_000,
     seed: int = 0,
+    limits: Limits = LIMITS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
     """Fit every recipe on `before` and judge it by what the same members bought afterwards.
@@ -102,13 +103,23 @@ def compare(
         only_new: Judge discovery alone: lists and truth without what was bought before.
         most_members: Of more members every n-th is judged.
         seed: Of the bootstrap.
-        progress: Told the name of each recipe before it is fitted.
+        limits: A recipe that would take more is skipped.
+        progress: Told the name of each recipe before it is fitted, or why it is skipped.
+
+    Raises:
+        RecipeError: Every recipe would take more than the limits allow.
 
     Returns:
         One row for each recipe, best NDCG first: `recipe`; `ndcg`, `recall`, `map`, each with `_low` and `_high` (95 %
         bootstrap over members); `gain`, the NDCG above popularity's on the same members, likewise; `coverage`, the
-        share of all products in any list; `members`, how many were judged.
+        share of all products in any list; `members`, how many were judged. Recipes that were skipped have none.
     """
+    skipped = {name: reason for name, config in recipes.items() if (reason := _too_large(name, before, config, limits))}
+    for name, reason in skipped.items():
+        progress(f"{name} is skipped: {reason}")
+    recipes = {name: config for name, config in recipes.items() if name not in skipped}
+    if skipped and not recipes:
+        raise RecipeError("; ".join(skipped.values()))
     bought = truth(before, purchases_after, only_new).bought
     judged: dict[str, Judged] = {}
     for name, config in {BASELINE: None, **recipes}.items():
@@ -117,6 +128,11 @@ def compare(
         judged[name] = judge(before, fitted, bought, k, only_new, most_members)
     shown = [_row(name, judged[name], judged[BASELINE], seed) for name in recipes]
     return pd.DataFrame(shown).sort_values("ndcg", ascending=False, ignore_index=True)
+
+
+def _too_large(name: str, before: Interactions, config: Any, limits: Limits) -> str | None:
+    recipe = table_of_recipes.find(name)
+    return recipe.too_large(before, recipe.config() if config is None else config, limits)
 
 
 def _row(name: str, judged: Judged, baseline: Judged, seed: int) -> dict[str, Any]:
@@ -179,7 +195,11 @@ def evaluate(
         share: How much of each member's products `random` hides.
         columns: Ours → theirs, for example `{"member": "userId", "product": "itemId", "time": "timestamp"}`.
         terms: Length of lists, masking, sample and seed: see `training.evaluation.contest.Terms`.
-        progress: Told the name of each recipe before it is fitted.
+        limits: A recipe that would take more is skipped.
+        progress: Told the name of each recipe before it is fitted, or why it is skipped.
+
+    Raises:
+        RecipeError: Every recipe would take more than the limits allow.
 
     Returns:
         With `table`, `skipped`, `best`, `lists(recipe, part)` and `picture(path)`.

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from training.churn import ChurnConfig
-from training.recipes import RecipeError, config_from
+from training.recipes import Limits, RecipeError, config_from
 from training.response import ResponseConfig
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -34,6 +34,8 @@ class TasteConfig:
     """The end of the history that recipes are judged on and do not learn from."""
     k: int = Field(default=10, ge=1)
     """How many products a list has when it is judged."""
+    limits: Limits = field(default_factory=Limits)
+    """What one fit may take; a recipe that would take more is skipped and says why."""
 
 
 @checked(frozen=True, config=_CLOSED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,9 +27,9 @@ from features.learned import (
     to_arrays,
     top_k,
 )
-from training.evaluate import judge
+from training.evaluate import compare, judge
 from training.interactions import Interactions, build, histories, member_history
-from training.recipes import RECIPES, Fitted, RecipeError, config_from, find, fit
+from training.recipes import RECIPES, Fitted, Limits, RecipeError, config_from, find, fit
 from training.recipes.repeat import logistic
 from training.split import after, truth
 
@@ -218,6 +219,31 @@ def test_a_history_without_purchases_is_refused(name: str) -> None:
     empty = build(_purchases(nobody, nobody, nobody), _products(3, 1), _members(2), AT)
     with pytest.raises(RecipeError, match="no purchase was known at 2024-06-01"):
         fit(name, empty)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_what_it_costs_and_is_skipped_with_a_reason_where_that_is_too_much(name: str) -> None:
+    recipe, (before, later) = RECIPES[name], _programme()
+    cost = recipe.estimate(before, recipe.config())
+    assert cost is not None
+    assert 0 < cost.seconds < 30
+    assert 0 < cost.megabytes < 2_000
+    assert recipe.too_large(before, recipe.config()) is None
+    reason = recipe.too_large(before, recipe.config(), Limits(minutes=cost.seconds / 120, memory_gb=1e-9))
+    assert reason is not None
+    assert re.match(rf"{name} would take about \S+ min where \S+ are allowed and about \S+ GB where 1e-09", reason)
+    assert "for 160 members, 48 products and" in reason
+    with pytest.raises(RecipeError, match=f"{name} would take"):
+        compare(before, later, {name: None}, limits=Limits(memory_gb=1e-9))
+
+
+def test_a_recipe_that_is_too_large_is_left_out_of_a_comparison_and_the_others_go_on() -> None:
+    before, later = _programme()
+    told: list[str] = []
+    slow = config_from("bpr", {"passes": 10_000_000, "most_steps": 10**12})
+    table = compare(before, later, {"bpr": slow, "item_item": None}, progress=told.append)
+    assert table["recipe"].tolist() == ["item_item"]
+    assert told[0].startswith("bpr is skipped: bpr would take about")
 
 
 def test_an_unknown_recipe_is_told_which_there_are() -> None:

@@ -12,24 +12,24 @@ from threadpoolctl import threadpool_limits
 
 from training.interactions import Interactions
 from training.recipes import als, blend, bpr, ease, item_item, lightfm_hybrid, popularity, repeat, scaled_als
-from training.recipes.recipe import Fitted, Recipe, RecipeError
+from training.recipes.recipe import LIMITS, Cost, Fitted, Limits, Recipe, RecipeError, grows_with_purchases
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("popularity", popularity.PopularityConfig, popularity.fit),
-        Recipe("repeat", repeat.RepeatConfig, repeat.fit),
-        Recipe("als", als.AlsConfig, als.fit),
-        Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit),
-        Recipe("bpr", bpr.BprConfig, bpr.fit),
-        Recipe("item_item", item_item.ItemItemConfig, item_item.fit),
-        Recipe("ease", ease.EaseConfig, ease.fit),
-        Recipe("blend", blend.BlendConfig, blend.fit),
-        Recipe("lightfm_hybrid", lightfm_hybrid.LightfmHybridConfig, lightfm_hybrid.fit),
+        Recipe("popularity", popularity.PopularityConfig, popularity.fit, grows_with_purchases),
+        Recipe("repeat", repeat.RepeatConfig, repeat.fit, grows_with_purchases),
+        Recipe("als", als.AlsConfig, als.fit, als.cost),
+        Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit, scaled_als.cost),
+        Recipe("bpr", bpr.BprConfig, bpr.fit, bpr.cost),
+        Recipe("item_item", item_item.ItemItemConfig, item_item.fit, item_item.cost),
+        Recipe("ease", ease.EaseConfig, ease.fit, ease.cost),
+        Recipe("blend", blend.BlendConfig, blend.fit, blend.cost),
+        Recipe("lightfm_hybrid", lightfm_hybrid.LightfmHybridConfig, lightfm_hybrid.fit, lightfm_hybrid.cost),
     )
 }
 
-__all__ = ["RECIPES", "Fitted", "Recipe", "RecipeError", "config_from", "find", "fit"]
+__all__ = ["LIMITS", "RECIPES", "Cost", "Fitted", "Limits", "Recipe", "RecipeError", "config_from", "find", "fit"]
 
 
 def find(name: str) -> Recipe:

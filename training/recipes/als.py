@@ -16,7 +16,7 @@ from features.learned import Factors
 from features.learned.factors import confidence
 from training.interactions import Interactions
 from training.recipes.popularity import popular
-from training.recipes.recipe import Fitted
+from training.recipes.recipe import Cost, Fitted
 from training.search import Between
 
 
@@ -81,3 +81,10 @@ def fit(interactions: Interactions, config: AlsConfig) -> Fitted:
         half_life_days=config.half_life_days,
     )
     return Fitted(form, members)
+
+
+def cost(interactions: Interactions, config: AlsConfig) -> Cost:
+    """Time grows with pairs · factors and rows · factors² for each iteration; memory with the pairs and the vectors."""
+    pairs, rows, k = interactions.counts.nnz, sum(interactions.counts.shape), config.factors
+    steps = config.iterations * (pairs * k * 2 + rows * k * k)
+    return Cost(steps * 1.8e-9 + rows * k**3 * 1e-10, pairs * 5e-5 + rows * k * 1.2e-5)

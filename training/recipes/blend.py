@@ -25,7 +25,7 @@ from features.learned.candidates import Traits, names
 from training.inner import Inner, split
 from training.interactions import Interactions
 from training.ranker import Growth, grow, lesson, no_trees
-from training.recipes.recipe import Fitted, RecipeError
+from training.recipes.recipe import Cost, Fitted, RecipeError
 from training.traits import traits
 
 _FEWEST_MEMBERS = 50
@@ -132,4 +132,22 @@ def _growth(config: BlendConfig) -> Growth:
         l2=config.l2,
         depth_of_list=config.depth_of_list,
         seed=config.seed,
+    )
+
+
+def cost(interactions: Interactions, config: BlendConfig) -> Cost:
+    """Twice the base recipes, the lists of the members that teach, and the trees."""
+    from training import recipes  # its table holds this recipe too
+
+    parts = [
+        recipes.find(name).estimate(interactions, recipes.config_from(name, given))
+        for name, given in config.parts.items()
+    ]
+    known = [part for part in parts if part is not None]
+    taught = min(config.most_members, interactions.counts.shape[0]) * len(config.parts)
+    lists = taught * interactions.counts.shape[1] * 2e-8
+    rows = taught * 2 * config.candidates
+    return Cost(
+        2 * sum(part.seconds for part in known) + lists + rows * config.trees * 2e-7,
+        max((part.megabytes for part in known), default=0.0) + rows * 4e-4 + 500,
     )

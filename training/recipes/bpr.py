@@ -22,7 +22,7 @@ from features.learned import Factors
 from training.interactions import Interactions
 from training.recipes.bridge import bridge, weights
 from training.recipes.popularity import popular
-from training.recipes.recipe import Fitted
+from training.recipes.recipe import Cost, Fitted
 
 _NEVER = 0.5
 """As many buyers a product has that nobody bought, where a logarithm is taken."""
@@ -49,16 +49,19 @@ class BprConfig:
     """More than one update the vectors without locks: quicker, and never twice the same."""
 
 
+def _passes(interactions: Interactions, config: BprConfig) -> int:
+    return min(config.passes, max(10, config.most_steps // int(interactions.counts.nnz)))
+
+
 def _learned(interactions: Interactions, config: BprConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Vectors of members and products; the last number of each is 1 and the product's bias."""
     from implicit.cpu.bpr import BayesianPersonalizedRanking  # heavy: only when fitting
 
-    pairs = interactions.counts.nnz
     model = BayesianPersonalizedRanking(
         factors=config.factors,
         learning_rate=config.learning_rate,
         regularization=config.regularization,
-        iterations=min(config.passes, max(10, config.most_steps // pairs)),
+        iterations=_passes(interactions, config),
         num_threads=config.threads,
         random_state=config.seed,
     )
@@ -94,3 +97,10 @@ def fit(interactions: Interactions, config: BprConfig) -> Fitted:
     )
     members[np.diff(interactions.counts.indptr) == 0] = np.nan
     return Fitted(form, members)
+
+
+def cost(interactions: Interactions, config: BprConfig) -> Cost:
+    """Time grows with the steps, dearer where the vectors leave the core's cache; memory with pairs and vectors."""
+    pairs, rows, k = interactions.counts.nnz, sum(interactions.counts.shape), config.factors
+    steps = _passes(interactions, config) * pairs
+    return Cost(steps * (1e-7 + k * 5e-9) / config.threads, pairs * 4e-5 + rows * k * 1.2e-5)

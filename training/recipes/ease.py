@@ -25,7 +25,7 @@ from training.interactions import Interactions
 from training.recipes.degrees import evened, gram, typical_norm, weighted
 from training.recipes.nearest import nearest
 from training.recipes.popularity import popular
-from training.recipes.recipe import Fitted, RecipeError
+from training.recipes.recipe import Cost, Fitted, RecipeError
 
 _BYTES = 12
 """For each pair of products in the square: 8 of the inverse, 4 of the weights."""
@@ -124,3 +124,12 @@ def _square(rows: sp.csr_matrix, ridge: float) -> tuple[NDArray[np.float32], NDA
     weights /= -precision.astype(np.float32)
     np.fill_diagonal(weights, 0.0)
     return weights, precision
+
+
+def cost(interactions: Interactions, config: EaseConfig) -> Cost:
+    """Time grows with the cube of the products in the square, and with (products bought)² of each member."""
+    square = float(len(_most_bought(interactions.counts.getnnz(axis=0), config)))
+    bought = np.diff(interactions.counts.indptr).astype(np.float64)
+    tail = max(0.0, interactions.counts.shape[1] - square)
+    seconds = 3.2e-11 * square**3 + 1.5e-8 * float(bought @ bought) + 5e-3 * tail
+    return Cost(seconds, square**2 * _BYTES / 2**20 + interactions.counts.nnz * 1e-4 + 300)

@@ -17,7 +17,7 @@ from features.learned import Factors
 from training.interactions import Interactions
 from training.recipes.bridge import bridge, weights
 from training.recipes.popularity import popular
-from training.recipes.recipe import Fitted
+from training.recipes.recipe import Cost, Fitted
 from training.search import Between
 
 
@@ -94,3 +94,10 @@ def _known_rows(interactions: Interactions, members: NDArray[np.float32]) -> NDA
     """NaN for members with neither purchases nor tags: their embedding is still as random as it began."""
     empty = (np.diff(interactions.counts.indptr) == 0) & (np.diff(interactions.member_tags.indptr) == 0)
     return np.where(empty[:, None], np.float32(np.nan), members)
+
+
+def cost(interactions: Interactions, config: LightfmHybridConfig) -> Cost:
+    """Time grows with epochs · pairs · factors · (1 + tags of members and products); memory with pairs and vectors."""
+    pairs, rows, k = interactions.counts.nnz, sum(interactions.counts.shape), config.factors
+    tags = 1.0 + (interactions.member_tags.nnz + 2 * interactions.product_tags.nnz) / max(rows, 1)
+    return Cost(config.epochs * pairs * k * tags * 2e-8 / config.threads, pairs * 6e-5 + rows * k * 2.5e-5)

@@ -32,7 +32,7 @@ from features.learned import Factors
 from features.learned.factors import confidence
 from training.interactions import Interactions
 from training.recipes.popularity import popular
-from training.recipes.recipe import Fitted
+from training.recipes.recipe import Cost, Fitted
 
 _FEWEST = np.float32(1e-9)
 """Least weight of a purchase, however old: its square root must stay above 0 in 32 bits."""
@@ -185,3 +185,12 @@ def fit(interactions: Interactions, config: ScaledAlsConfig) -> Fitted:
         ridge=ridge,
     )
     return Fitted(form, members)
+
+
+def cost(interactions: Interactions, config: ScaledAlsConfig) -> Cost:
+    """As said above: rows that are shorter than the vectors cost less."""
+    counts, k = interactions.counts, config.factors
+    lengths = np.r_[np.diff(counts.indptr), np.bincount(counts.indices, minlength=counts.shape[1])].astype(np.float64)
+    narrow = np.minimum(lengths, k)
+    work = float((lengths * k * narrow + narrow**3 / 3 + k * k).sum())
+    return Cost(config.iterations * work * 6e-10, counts.nnz * 5e-5 + len(lengths) * k * 2e-5 + 300)
