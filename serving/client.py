@@ -84,7 +84,7 @@ class Client:
         return EventsAnswer.model_validate(self._post("/v1/events", {"events": [dict(one) for one in events]}))
 
     def member(self, member_id: str) -> dict[str, Any]:
-        """Segment, tier, points, churn and consents of a member."""
+        """Segment, tier, points, churn, next purchase and consents of a member."""
         return self._get(f"/v1/members/{member_id}")
 
     def decision(self, decision_id: str) -> DecisionAnswer:

@@ -59,7 +59,7 @@ _PROBLEM: dict[str, Any] = {
 }
 _MEMBER: dict[str, Any] = {
     "type": "object",
-    "description": "Segment and why, tier and distance to the next, points by expiry, churn, consents.",
+    "description": "Segment and why, tier and distance to the next, points by expiry, churn, next purchase, consents.",
     "required": ["member_id", "segment", "tier", "points", "churn", "consents"],
     "properties": {
         "member_id": {"type": "string"},
@@ -67,6 +67,7 @@ _MEMBER: dict[str, Any] = {
         "tier": {"type": "object"},
         "points": {"type": "object"},
         "churn": {"type": ["object", "null"]},
+        "next_purchase": {"type": ["object", "null"]},
         "consents": {"type": "object", "additionalProperties": {"type": "boolean"}},
     },
 }
@@ -134,7 +135,7 @@ def _close_object(schema: dict[str, Any]) -> None:
         schema["additionalProperties"] = False
     if schema.get("format") == "tessera-filter":
         del schema["format"]
-        for branch in schema["anyOf"]:
+        for branch in schema.get("anyOf", (schema,)):
             if branch.get("type") == "string":
                 branch["pattern"] = SIMPLE_FILTER
 

@@ -1,11 +1,13 @@
-"""One member as the programme sees them: segment and why, tier and distance, points by expiry, churn, consents."""
+"""One member as the programme sees them: segment, tier, points by expiry, churn, next purchase, consents, and why."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from math import isnan
+from math import isinf, isnan
 from typing import Any
+
+import numpy as np
 
 from features import rule_segments, segments
 from features.entities import Programme
@@ -31,7 +33,7 @@ def profile(
         consents: purpose → consent, with what events said since the profile was made.
         at: epoch seconds.
         programme: tiers, thresholds, currency.
-        champions: the churn model; without one, churn is null.
+        champions: the churn model; without one, churn and next purchase are null.
     """
     lifecycle, why = segments.lifecycle(member.features, programme.segments)
     value, why_value = segments.value_label(member.features, programme.segments)
@@ -44,7 +46,8 @@ def profile(
         ],
         "tier": _tier(member.features, programme),
         "points": _points(member, at),
-        "churn": _churn(member, champions, programme),
+        "churn": _churn(member, champions),
+        "next_purchase": _next_purchase(member, champions, at),
         "lifetime_value": None,
         "consents": dict(consents),
         "region": member.state.region,
@@ -92,14 +95,32 @@ def expiring(state: State, at: float) -> list[tuple[float | None, int]]:
     return sorted(by_expiry.items(), key=lambda one: (one[0] is None, one[0] or 0.0))
 
 
-def _churn(member: Member, champions: Champions, programme: Programme) -> dict[str, Any] | None:
+def _churn(member: Member, champions: Champions) -> dict[str, Any] | None:
     if champions.churn is None:
         return None
     return {
         "probability": champions.learned(member, 0.0, 0).churn,
-        "horizon_days": programme.churn_horizon_days,
+        "horizon_days": round(champions.churn.form.horizon),
         "reasons": [{"feature": name, "change": change} for name, change in champions.why_churn(member)],
     }
+
+
+_SHARES = (0.5, 0.1, 0.9)
+_FAR_DAYS = 1096.0
+"""Nobody is told of a purchase more than three years ahead."""
+
+
+def _next_purchase(member: Member, champions: Champions, at: float) -> dict[str, Any] | None:
+    """When the next purchase may come: the day by which it has with a chance of one half, and an 80 % interval.
+
+    Null where it is not within three years.
+    """
+    model = champions.churn
+    if model is None:
+        return None
+    days = model.form.next_purchase(member.row[model.columns][None, :], np.array(_SHARES), _FAR_DAYS)[0].tolist()
+    median, low, high = (None if isinf(each) else moment(at + each * 86_400.0) for each in days)
+    return {"median": median, "interval": [low, high], "interval_share": 0.8}
 
 
 def _number(features: Mapping[str, float], name: str) -> float | None:

@@ -22,7 +22,7 @@ from features.entities import Programme
 from features.learned import form_name, golden, save
 from features.learned.churn import save_churn
 from features.workspace import Workspace
-from training import churn, evaluate, frames, recipes, response
+from training import churn, churn_report, evaluate, frames, recipes, response
 from training.churn import ChurnConfig
 from training.frames import Cuts
 from training.ledger import Ledger
@@ -123,7 +123,7 @@ def churned(task: Task) -> Trained:
     task.progress("churn: features at every cut-off")
     judged, final = churn_frames(task, config, (past, now), judged_at)
     task.progress("churn: what it is worth, and what each family brings")
-    report = churn.report(judged, past, judged_at, families, config, task.config.seed)
+    report = churn_report.report(judged, past, judged_at, families, config, task.config.seed)
     task.progress("churn: from the whole history")
     model = churn.fit(final, now, names, config, task.config.seed)
     save_churn(model, task.folder / "churn")

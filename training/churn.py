@@ -1,13 +1,15 @@
-"""Churn: who will buy nothing within the horizon. Boosted trees, calibrated at a later time than they learned at.
+"""When a member buys again, and so churn: who will buy nothing within the horizon.
 
-The only door to LightGBM. Trees learn at several cut-offs; the curve from their sum to a probability is fitted one
-horizon later; everything is judged one horizon after that. The yardstick is a logistic regression on recency,
-frequency and spend, tuned on the same slices.
+One model for every horizon (`features.learned.churn`): a ridge logistic over recency, frequency, spend and the terms of
+a BG/NBD rhythm, and boosted trees over all features, both over rows of `training.spells`; their log-odds are averaged.
+Number and size of the trees, their share and the curve from log-odds to a probability are found on members left out in
+turn, so nobody's own purchases speak for them; then both learn again from everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,21 +20,38 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
-from features.learned import from_lightgbm
-from features.learned.churn import Churn
-from training import metrics
+from features.learned import Trees, from_lightgbm
+from features.learned.churn import ADDED, Churn, Logistic, tilted
+from features.learned.rhythm import NEEDED, Rhythm
+from training import bgnbd, metrics
 from training.calibration import isotonic, platt
-from training.comparison import paired_auc
 from training.frames import Cuts
-from training.metrics import Interval
+from training.spells import Spells, days_learned, spells
 
 Rows = NDArray[np.float64]
-_YARDSTICK = ("recency_days", "baskets_90d", "baskets_365d", "spend_90d", "spend_365d")
-_NARROWER = (("recency_days", "baskets_90d", "spend_90d"), ("recency_days", "baskets_365d", "spend_365d"))
+LOGS = (
+    "recency_days",
+    "baskets_30d",
+    "baskets_90d",
+    "baskets_365d",
+    "lifetime_baskets",
+    "spend_30d",
+    "spend_90d",
+    "spend_365d",
+    "lifetime_spend",
+    "first_purchase_days",
+    "avg_basket_value",
+)
+"""Features of the linear model, where a programme has them; each as ln(1 + value)."""
 _STRIDE = 25
 """Numbers of trees are tried in these steps."""
-_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
-Scorer = Callable[[pd.DataFrame], Rows]
+_SHARES = (0.25, 0.5, 0.75)
+"""Shares of the trees in the average, to choose from."""
+_FOLDS = 2
+_HELD_BACK = 0.002
+"""Strength of the ridge, as scikit-learn's C; on standardised terms."""
+_MEMBERS = 50_000
+"""As many say what the rhythm of all is like."""
 
 
 class OneSidedError(ValueError):
@@ -46,18 +65,23 @@ class ChurnConfig:
     horizon_days: int | None = Field(default=None, ge=1)
     """Buying nothing for this long is churn; None takes the programme's `churn_horizon_days`."""
     cut_offs: int = Field(default=4, ge=1)
-    """Cut-offs to learn at, at most."""
+    """Cut-offs to learn at, at most, beside the youngest whose horizon is closed."""
     every_days: int = Field(default=30, ge=1)
     max_lapse_days: int = Field(default=365, ge=1)
     """Who has bought nothing for longer has lapsed already and is left out."""
+    other_horizons: int = Field(default=3, ge=0)
+    """How many horizons each member at each cut-off teaches beside the programme's own."""
+    most_rows: int = Field(default=200_000, ge=1000)
+    """Rows to learn from, at most; where there are more they are drawn by lot."""
     trees: int = Field(default=200, ge=1)
-    """At most; how many are kept is chosen on the slice that calibrates."""
-    leaves: tuple[int, ...] = Field(default=(3, 6, 12), min_length=1)
+    """At most; how many are kept is chosen on members left out."""
+    leaves: tuple[int, ...] = Field(default=(6,), min_length=1)
     """Sizes of tree to choose from, likewise."""
     learning_rate: float = Field(default=0.06, gt=0, le=1)
-    min_leaf: int = Field(default=60, ge=1)
-    feature_share: float = Field(default=0.3, gt=0, le=1)
-    l2: float = Field(default=10.0, ge=0)
+    min_leaf: int = Field(default=200, ge=1)
+    """Rows; a member gives several."""
+    feature_share: float = Field(default=0.4, gt=0, le=1)
+    l2: float = Field(default=50.0, ge=0)
     calibration: Literal["platt", "isotonic"] = "platt"
     threads: int = Field(default=1, ge=1)
     """More help from some hundred thousand rows on; below, and beside other work, they wait for each other."""
@@ -74,112 +98,77 @@ class ChurnConfig:
         return self.horizon_days
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """How a churn model fared on members and a horizon it had not seen."""
-
-    metrics: Mapping[str, float]
-    against_yardstick: Interval
-    """AUC of the trees minus AUC of the tuned logistic."""
-    ablation: pd.DataFrame
-    """family, features, auc_change, low, high: what the family brings, as AUC with it minus AUC without it."""
-    churned: NDArray[np.bool_]
-    chance: NDArray[np.float64]
-
-
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many trees of which size."""
+    """How many trees of which size, and what they weigh beside the linear model."""
 
     leaves: int
     trees: int
+    share: float
 
 
-def tune(frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int) -> Shape:
-    """The shape that ranks best at the cut-off that calibrates, one horizon after the trees learned.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inputs:
+    """All rows to learn from, made once."""
 
-    It is the same slice on which the yardstick is tuned, so that neither has seen more than the other.
-    """
-    learn, choose = _slice(frame, cuts.learn), _slice(frame, (cuts.calibrate,))
-    label, rows = choose["churned"].to_numpy(dtype=bool), _rows(choose, names)
-    best, reached = Shape(config.leaves[0], config.trees), -1.0
-    for leaves in config.leaves:
-        trees = from_lightgbm(_grow(learn, names, config, Shape(leaves, config.trees), seed))
-        sums = np.cumsum(trees.leaf_value[trees.leaves(rows)], axis=1)
-        for count in range(_STRIDE, sums.shape[1] + 1, _STRIDE):
-            auc = metrics.auc(label, sums[:, count - 1])
-            if auc > reached:
-                best, reached = Shape(leaves, count), auc
-    return best
+    names: tuple[str, ...]
+    logs: tuple[str, ...]
+    rhythm: Rhythm
+    terms: Rows
+    """(n, n_logs + 7)"""
+    for_trees: Rows
+    """(n, n_features + 3)"""
+    u: Rows
+    """(n,): ln(days ÷ horizon)."""
+    silent: NDArray[np.bool_]
+    member: NDArray[np.intp]
+    own: NDArray[np.bool_]
+    """(n,): rows of the programme's horizon."""
 
 
 def fit(
     frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int, shape: Shape | None = None
 ) -> Churn:
-    """Grow trees at the cut-offs to learn at and calibrate them at the later one.
+    """Learn silences of all lengths from what followed the cut-offs of `cuts`.
 
     Args:
-        frame: member_id, at, churned and a column for each of `names` (NaN where missing).
-        cuts: which rows of it learn and which calibrate.
-        names: the features to use, in the order in which serving will give them.
+        frame: member_id, at, churned, next_days, followed_days and a column for each of `names` (NaN where missing).
+        cuts: which rows of it are learned from.
+        names: the features to use, in the order in which serving will give them; without lifetime_baskets,
+            recency_days and first_purchase_days nothing is known of a rhythm.
         config: size and number of the trees.
         seed: same seed, same data: the same arrays.
-        shape: how many trees of which size; None tunes it.
+        shape: how many trees of which size and weight; None finds it, and the curve, on members left out in turn. A
+            given one leaves log-odds uncalibrated, which ranks as well and takes a third of the time.
 
     Raises:
-        OneSidedError: a slice is empty or holds only churners or only others.
+        OneSidedError: the closed cut-offs hold only churners or only others.
     """
-    shape = shape or tune(frame, cuts, names, config, seed)
-    trees = from_lightgbm(_grow(_slice(frame, cuts.learn), names, config, shape, seed))
-    calibrate = _slice(frame, (cuts.calibrate,))
-    curve = platt if config.calibration == "platt" else isotonic
-    raw, chance = curve(trees.raw(_rows(calibrate, names)), calibrate["churned"].to_numpy(dtype=bool))
-    return Churn(trees, raw, chance)
+    known = _known(frame, cuts)
+    inputs = _inputs(known, spells_of(known, config, seed), tuple(names), config)
+    everybody = np.ones(len(inputs.u), bool)
+    tilt, curve = _UPRIGHT, _PLAIN
+    if shape is None:
+        shape, log_odds = _left_out(inputs, config, seed)
+        tilt = tilt_of(log_odds, inputs)
+        drawn, own = platt if config.calibration == "platt" else isotonic, inputs.own
+        curve = drawn(tilted(log_odds, tilt, inputs.u)[own], inputs.silent[own])
+    trees = grow(inputs, everybody, config, shape.leaves, shape.trees, seed)
+    days = np.sort(np.append(days_learned(known["followed_days"].to_numpy(np.float64), config.horizon), config.horizon))
+    return Churn(
+        trees, *curve, draw(inputs, everybody), tilt, shape.share, days.astype(np.float64), float(config.horizon)
+    )
 
 
-def report(
-    frame: pd.DataFrame,
-    cuts: Cuts,
-    judged_at: datetime,
-    families: Mapping[str, Sequence[str]],
-    config: ChurnConfig,
-    seed: int,
-) -> Report:
-    """Fit at `cuts`, and say what it is worth at the later cut-off `judged_at`.
+_UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
+_PLAIN = (np.linspace(-9.0, 9.0, 721), 1.0 / (1.0 + np.exp(-np.linspace(-9.0, 9.0, 721))))
+"""The curve of log-odds that are taken at their word."""
 
-    Args:
-        frame: as for `fit`, with rows at `judged_at` too.
-        cuts: every label of theirs is known by `judged_at`.
-        judged_at: the cut-off whose members and horizon nothing was fitted on.
-        families: family → its features; all of them are used.
-        config: the model's configuration.
-        seed: for trees and resamples.
-    """
-    names = tuple(name for members in families.values() for name in members)
-    later = _slice(frame, (judged_at,))
-    churned = later["churned"].to_numpy(dtype=bool)
-    shape = tune(frame, cuts, names, config, seed)
-    chance = fit(frame, cuts, names, config, seed, shape).probability(_rows(later, names))
-    yardstick = recency_frequency_spend(frame, cuts)(later)
-    gap = paired_auc(churned, chance, yardstick, seed, config.resamples)
-    measured = measure(churned, chance) | {
-        "yardstick_auc": metrics.auc(churned, yardstick),
-        "auc_over_yardstick": gap.value,
-        "auc_over_yardstick_low": gap.low,
-        "auc_over_yardstick_high": gap.high,
-        "trees": float(shape.trees),
-        "leaves": float(shape.leaves),
-    }
-    without = pd.DataFrame()
-    if config.ablation:
 
-        def less(family: str) -> NDArray[np.float64]:
-            kept = tuple(name for other, members in families.items() if other != family for name in members)
-            return fit(frame, cuts, kept, config, seed, shape).probability(_rows(later, kept))
-
-        gaps = {family: paired_auc(churned, chance, less(family), seed, config.resamples) for family in families}
-        without = _table(gaps, families)
-    return Report(measured, gap, without, churned, chance)
+def tune(frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int) -> Shape:
+    """The shape with the least log-loss on members left out in turn."""
+    known = _known(frame, cuts)
+    return _left_out(_inputs(known, spells_of(known, config, seed), tuple(names), config), config, seed)[0]
 
 
 def measure(churned: NDArray[np.bool_], chance: NDArray[np.float64]) -> dict[str, float]:
@@ -195,61 +184,150 @@ def measure(churned: NDArray[np.bool_], chance: NDArray[np.float64]) -> dict[str
     }
 
 
-def recency_frequency_spend(frame: pd.DataFrame, cuts: Cuts) -> Scorer:
-    """The yardstick: a logistic regression on logarithms of recency, frequency and spend.
+def spells_of(known: pd.DataFrame, config: ChurnConfig, seed: int) -> Spells:
+    """The rows to learn from, those of other horizons by lot."""
+    return spells(known, config.horizon, config.other_horizons, config.most_rows, np.random.default_rng(seed))
 
-    It learns on the slice the trees learn on; which windows it uses and how strongly it is held back is chosen on the
-    slice the trees are calibrated on.
 
-    Returns:
-        A function from a frame to probabilities (n,).
+def _known(frame: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
+    """Rows of all cut-offs, after a check that those with a closed horizon hold both kinds."""
+    slice_of(frame, (*cuts.learn, cuts.calibrate))
+    return frame[frame["at"].isin(list(cuts.every))].reset_index(drop=True)
+
+
+def slice_of(frame: pd.DataFrame, ats: Sequence[datetime]) -> pd.DataFrame:
+    """The rows at these cut-offs; raises `OneSidedError` unless some churned and some did not."""
+    part = frame[frame["at"].isin(list(ats))]
+    if part["churned"].nunique() < 2:
+        when = ", ".join(f"{at:%Y-%m-%d}" for at in ats)
+        raise OneSidedError(
+            f"churn: of {len(part)} members at {when} {int(part['churned'].sum())} churned: to learn or to judge it "
+            "takes both kinds; load more history or set another churn.horizon_days in training.yaml"
+        )
+    return part
+
+
+def rows_of(frame: pd.DataFrame, names: Sequence[str]) -> Rows:
+    """The features as (n, n_features)."""
+    return frame[list(names)].to_numpy(dtype=np.float64)
+
+
+def _inputs(known: pd.DataFrame, table: Spells, names: tuple[str, ...], config: ChurnConfig) -> _Inputs:
+    told = known if set(NEEDED) <= set(names) else known.assign(**dict.fromkeys(NEEDED, 0.0))
+    rhythm = rhythm_of(told)
+    logs = tuple(name for name in LOGS if name in names)
+    own = rhythm.terms(rows_of(told, NEEDED)[table.row], table.days)
+    terms = np.concatenate((np.log1p(np.fmax(rows_of(known, logs)[table.row], 0.0)), own), axis=1)
+    added = np.stack((own[:, 0], own[:, -1], table.days), axis=1)
+    return _Inputs(
+        names,
+        logs,
+        rhythm,
+        terms,
+        np.concatenate((rows_of(known, names)[table.row], added), axis=1),
+        np.log(table.days / config.horizon),
+        table.silent,
+        table.member,
+        table.days == config.horizon,
+    )
+
+
+def rhythm_of(known: pd.DataFrame) -> Rhythm:
+    """BG/NBD of the members at the youngest cut-off; four numbers, so whose they are does not matter."""
+    youngest = known[known["at"] == known["at"].max()]
+    baskets, recency, age = np.round(np.nan_to_num(rows_of(youngest, NEEDED)[:: len(youngest) // _MEMBERS + 1])).T
+    repeats, age = np.maximum(baskets - 1.0, 0.0), np.maximum(age, recency)
+    if not age.any():
+        return Rhythm(1.0, 1.0, 1.0, 1.0)  # nothing to tell members apart by
+    found = bgnbd.fit(bgnbd.Habits.of(repeats, np.where(repeats > 0, age - recency, 0.0), age))
+    return Rhythm(found.r, found.alpha, found.a, found.b)
+
+
+def _left_out(inputs: _Inputs, config: ChurnConfig, seed: int) -> tuple[Shape, Rows]:
+    """The best shape, and the log-odds of everybody under models that did not learn from them."""
+    fold_of = np.random.default_rng(seed).permutation(int(inputs.member.max()) + 1) % _FOLDS
+    fold = fold_of[inputs.member]
+    counts = sorted({*range(_STRIDE, config.trees + 1, _STRIDE), config.trees})
+    plain = np.empty(len(inputs.u))
+    grown = {leaves: np.empty((len(inputs.u), len(counts))) for leaves in config.leaves}
+    for out in range(_FOLDS):
+        others, held = fold != out, fold == out
+        plain[held] = draw(inputs, others).raw(inputs.terms[held], inputs.u[held])
+        for leaves, sums in grown.items():
+            trees = grow(inputs, others, config, leaves, config.trees, seed)
+            sums[held] = _sums(trees, inputs.for_trees[held], counts)
+    return min(_candidates(plain, grown, counts), key=lambda each: _log_loss(inputs.silent, each[1]))
+
+
+def _candidates(plain: Rows, grown: dict[int, Rows], counts: Sequence[int]) -> Iterator[tuple[Shape, Rows]]:
+    for (leaves, sums), share in itertools.product(grown.items(), _SHARES):
+        for place, count in enumerate(counts):
+            yield Shape(leaves, count, share), share * sums[:, place] + (1.0 - share) * plain
+
+
+def _sums(trees: Trees, rows: Rows, counts: Sequence[int]) -> Rows:
+    values = trees.leaf_value[trees.leaves(rows)]
+    run = np.cumsum(values, axis=1)
+    return run[:, np.minimum(np.array(counts), run.shape[1]) - 1]
+
+
+def _log_loss(silent: NDArray[np.bool_], log_odds: Rows) -> float:
+    return float(np.logaddexp(0.0, np.where(silent, -log_odds, log_odds)).mean())
+
+
+def tilt_of(log_odds: Rows, inputs: _Inputs) -> Rows:
+    """How log-odds of members left out must be stretched and moved at each horizon.
+
+    A logistic regression on them, on u and on their product.
     """
-    learn, choose = _slice(frame, cuts.learn), _slice(frame, (cuts.calibrate,))
-    label = choose["churned"].to_numpy(dtype=bool)
-    best, best_auc = None, -1.0
-    for columns in (_YARDSTICK, *_NARROWER):
-        for strength in _STRENGTHS:
-            scorer = _logistic(learn, columns, strength)
-            reached = metrics.auc(label, scorer(choose))
-            if reached > best_auc:
-                best, best_auc = scorer, reached
-    assert best is not None, "an AUC is never below 0"
-    return best
-
-
-def _logistic(learn: pd.DataFrame, columns: Sequence[str], strength: float) -> Scorer:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, solver="newton-cholesky"))
-    model.fit(_logs(learn, columns), learn["churned"].to_numpy())
-
-    def score(frame: pd.DataFrame) -> Rows:
-        chance: Rows = model.predict_proba(_logs(frame, columns))[:, 1]
-        return chance
-
-    return score
+    u = inputs.u
+    model = LogisticRegression(C=1e3, solver="newton-cholesky").fit(
+        np.stack((log_odds, log_odds * u, u), axis=1), inputs.silent
+    )
+    slope, turn, move = model.coef_[0]
+    return np.array([slope, turn, float(model.intercept_[0]), move])
 
 
-def _logs(frame: pd.DataFrame, columns: Sequence[str]) -> Rows:
-    return np.log1p(np.maximum(np.nan_to_num(_rows(frame, columns)), 0.0))
+def draw(inputs: _Inputs, keep: NDArray[np.bool_]) -> Logistic:
+    """The ridge logistic over terms, the horizon and their products, from the rows to keep."""
+    from sklearn.linear_model import LogisticRegression
+
+    terms, u = inputs.terms[keep], inputs.u[keep]
+    design = np.concatenate((terms, terms * u[:, None], u[:, None], (u * u)[:, None]), axis=1)
+    middle, spread = design.mean(axis=0), design.std(axis=0)
+    spread[spread < 1e-9] = 1.0
+    model = LogisticRegression(C=_HELD_BACK, solver="newton-cholesky")
+    model.fit((design - middle) / spread, inputs.silent[keep])
+    slopes = model.coef_[0] / spread
+    n = terms.shape[1]
+    own = inputs.own & keep
+    return Logistic(
+        logs=np.array(inputs.logs, np.str_),
+        constant=np.array([model.intercept_[0] - slopes @ middle, *slopes[2 * n :]]),
+        weight=slopes[:n].copy(),
+        turn=slopes[n : 2 * n].copy(),
+        mean=inputs.terms[own].mean(axis=0) if own.any() else np.zeros(n),
+        rhythm=np.array([inputs.rhythm.r, inputs.rhythm.alpha, inputs.rhythm.a, inputs.rhythm.b]),
+    )
 
 
-def _grow(learn: pd.DataFrame, names: Sequence[str], config: ChurnConfig, shape: Shape, seed: int) -> str:
-    """LightGBM's text of the trees; the same on every run for one seed and any number of threads."""
+def grow(inputs: _Inputs, keep: NDArray[np.bool_], config: ChurnConfig, leaves: int, trees: int, seed: int) -> Trees:
+    """Boosted trees from the rows to keep, the same on every run for one seed and any number of threads."""
     import lightgbm
 
-    label = learn["churned"].to_numpy(dtype=np.float64)
-    data = lightgbm.Dataset(_rows(learn, names), label, feature_name=list(names))
-    text: str = lightgbm.train(_parameters(config, shape, seed), data, num_boost_round=shape.trees).model_to_string()
-    return text
+    names = [*inputs.names, *ADDED]
+    rises = [0] * len(inputs.names) + [0, 1, -1]  # silence grows with the rhythm's own, and rarer with the days
+    data = lightgbm.Dataset(inputs.for_trees[keep], inputs.silent[keep].astype(np.float64), feature_name=names)
+    settings = _parameters(config, leaves, seed) | {"monotone_constraints": rises}
+    return from_lightgbm(lightgbm.train(settings, data, num_boost_round=trees).model_to_string())
 
 
-def _parameters(config: ChurnConfig, shape: Shape, seed: int) -> dict[str, Any]:
+def _parameters(config: ChurnConfig, leaves: int, seed: int) -> dict[str, Any]:
     return {
         "objective": "binary",
-        "num_leaves": shape.leaves,
+        "num_leaves": leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.min_leaf,
         "feature_fraction": config.feature_share,
@@ -261,24 +339,3 @@ def _parameters(config: ChurnConfig, shape: Shape, seed: int) -> dict[str, Any]:
         "force_row_wise": True,
         "verbosity": -1,
     }
-
-
-def _table(gaps: Mapping[str, Interval], families: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    columns = ["family", "features", "auc_change", "low", "high"]
-    rows = [(name, len(families[name]), gap.value, gap.low, gap.high) for name, gap in gaps.items()]
-    return pd.DataFrame(rows, columns=columns).sort_values("auc_change", ascending=False, ignore_index=True)
-
-
-def _slice(frame: pd.DataFrame, ats: Sequence[datetime]) -> pd.DataFrame:
-    part = frame[frame["at"].isin(list(ats))]
-    if part["churned"].nunique() < 2:
-        when = ", ".join(f"{at:%Y-%m-%d}" for at in ats)
-        raise OneSidedError(
-            f"churn: of {len(part)} members at {when} {int(part['churned'].sum())} churned: to learn or to judge it "
-            "takes both kinds; load more history or set another churn.horizon_days in training.yaml"
-        )
-    return part
-
-
-def _rows(frame: pd.DataFrame, names: Sequence[str]) -> Rows:
-    return frame[list(names)].to_numpy(dtype=np.float64)

@@ -1,7 +1,8 @@
 """Training frames: which members at which cut-offs, and what became of them.
 
-A cut-off is a moment in the past. Features know only what was known then; the label looks at the horizon that follows.
-A label window never overlaps the slice on which something is chosen later: see `cuts`.
+A cut-off is a moment in the past. Features know only what was known then; labels look at what followed, up to the time
+at which the model stands. What is chosen with labels is chosen on members whose labels were not learned from, and what
+a model is worth is judged at a cut-off at which it could have stood.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 _WARM_UP_DAYS = 30
 """A cut-off this close to the first purchase has nothing behind it."""
+_SHORTEST = timedelta(days=7)
+"""A cut-off that less follows teaches nothing."""
 
 
 class HistoryTooShortError(ValueError):
@@ -24,40 +29,42 @@ class HistoryTooShortError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Cut-offs of one fit: trees learn at `learn`, probabilities are calibrated at the later `calibrate`."""
+    """Cut-offs of one fit: the whole horizon after `learn` and `calibrate` is known, after `recent` a part of it."""
 
     learn: tuple[datetime, ...]
     calibrate: datetime
+    """The youngest whose horizon is closed."""
+    recent: tuple[datetime, ...] = ()
+    """Younger ones: what is known of them teaches shorter horizons."""
 
     @property
     def every(self) -> tuple[datetime, ...]:
         """All of them, oldest first."""
-        return (*self.learn, self.calibrate)
+        return (*self.learn, self.calibrate, *self.recent)
 
 
 def cuts(at: datetime, begins: datetime, horizon_days: int, count: int, every_days: int) -> Cuts:
-    """Cut-offs for a model that stands at `at`: every label window is closed by then.
+    """Cut-offs for a model that stands at `at`.
 
-    `calibrate` is one horizon before `at`, the youngest of `learn` one horizon before that, the others every
-    `every_days` earlier, at most `count`. No label that trees learn from
-    overlaps the window they are calibrated on.
+    `calibrate` is one horizon before `at`, those of `learn` every `every_days` earlier, at most `count`; those of
+    `recent` lie as far apart between `calibrate` and `at`, at most 2.
 
     Raises:
-        HistoryTooShortError: there is no room for even one cut-off to learn at.
+        HistoryTooShortError: there is no room for a cut-off to learn at beside the one to calibrate at.
     """
-    horizon = timedelta(days=horizon_days)
+    horizon, step = timedelta(days=horizon_days), timedelta(days=every_days)
     first = begins + timedelta(days=_WARM_UP_DAYS)
     calibrate = at - horizon
-    wanted = [calibrate - horizon - timedelta(days=every_days * i) for i in range(count)]
-    learn = tuple(sorted(moment for moment in wanted if moment >= first))
+    learn = tuple(moment for i in range(count, 0, -1) if (moment := calibrate - i * step) >= first)
     if not learn:
-        days = max(0, (at - begins).days)
+        days, need = max(0, (at - begins).days), _WARM_UP_DAYS + every_days
         raise HistoryTooShortError(
-            f"a horizon of {horizon_days} days needs {2 * horizon_days + _WARM_UP_DAYS} days of history, there are "
-            f"{days} (from {begins:%Y-%m-%d} on); load more history or set churn.horizon_days to at most "
-            f"{max(1, (days - _WARM_UP_DAYS) // 2)} in training.yaml"
+            f"a horizon of {horizon_days} days needs {horizon_days + need} days of history before the time at which a "
+            f"model stands, there are {days} (from {begins:%Y-%m-%d} on); load more history or set churn.horizon_days "
+            f"to at most {max(1, days - need)} in training.yaml"
         )
-    return Cuts(learn, calibrate)
+    recent = tuple(moment for i in (1, 2) if (moment := calibrate + i * step) < at - _SHORTEST)
+    return Cuts(learn, calibrate, recent)
 
 
 def begins(tables: Path) -> datetime:
@@ -89,7 +96,9 @@ def labelled(
         known_by: labels rest on what was known by then; None takes all that is known.
 
     Returns:
-        Columns member_id, at, churned (no purchase within the horizon), sorted by at, member_id.
+        Columns member_id, at, churned (no purchase within the horizon), next_days (to the next purchase, NaN where
+        none is known), followed_days (for how long what followed is known; ∞ with `known_by` None), sorted by at,
+        member_id.
     """
     counted = _counted(tables, ats, horizon_days, known_by)
     recent = counted["last_us"] > counted["at_us"] - max_lapse_days * _DAY
@@ -99,6 +108,8 @@ def labelled(
             "member_id": frame["member_id"].astype(str),
             "at": _times(frame["at_us"]),
             "churned": (frame["after"] == 0).to_numpy(dtype=bool),
+            "next_days": (frame["next_us"] - frame["at_us"]).to_numpy(dtype=np.float64) / _DAY,
+            "followed_days": np.full(len(frame), np.inf) if known_by is None else _until(frame["at_us"], known_by),
         }
     )
 
@@ -130,7 +141,8 @@ with baskets as (
 ), cut as (select unnest($ats::bigint[]) as at_us)
 select member_id, at_us,
   max(occurred_us) filter (where occurred_us <= at_us and known_us <= at_us) as last_us,
-  count(*) filter (where occurred_us > at_us and occurred_us <= at_us + $horizon and known_us <= $known_by) as after
+  count(*) filter (where occurred_us > at_us and occurred_us <= at_us + $horizon and known_us <= $known_by) as after,
+  min(occurred_us) filter (where occurred_us > at_us and known_us <= $known_by) as next_us
 from baskets cross join cut
 group by member_id, at_us
 having last_us is not null
@@ -157,6 +169,10 @@ def _query(sql: str, **values: object) -> list[tuple[int | None, ...]]:
     with duckdb.connect() as connection:
         rows: list[tuple[int | None, ...]] = connection.execute(sql, values).fetchall()
     return rows
+
+
+def _until(at_us: pd.Series, known_by: datetime) -> NDArray[np.float64]:
+    return (known_by.timestamp() * 1e6 - at_us.to_numpy(dtype=np.float64)) / _DAY
 
 
 def _times(microseconds: pd.Series) -> pd.Series:

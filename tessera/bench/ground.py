@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from experiments.simulate import simulate
 from experiments.worlds import WORLDS
 from features import behavior, catalog, history
-from features.learned import from_lightgbm, save
-from features.learned.churn import Churn, save_churn
+from features.learned import save
+from features.learned.churn import save_churn
 from features.member_states import state_blobs
 from features.relations import microseconds
 from features.rows import Rows
@@ -111,8 +111,14 @@ def _taste(ground: Ground, tables: Mapping[str, pd.DataFrame]) -> tuple[list[str
     return found.member_ids.tolist(), fitted.member_vectors
 
 
+_HORIZON = 90
+
+
 def _churn(ground: Ground, frame: pd.DataFrame, names: list[str]) -> None:
     import lightgbm
+
+    from training.churn import ChurnConfig, Shape, fit
+    from training.frames import Cuts
 
     rows = frame[names].to_numpy(np.float64)
     label = (np.nan_to_num(frame["recency_days"].to_numpy(np.float64), nan=400.0) > 45).astype(int)
@@ -123,8 +129,13 @@ def _churn(ground: Ground, frame: pd.DataFrame, names: list[str]) -> None:
         TREES,
     )
     booster.save_model(str(ground.rivals / "lightgbm.txt"))
+    at, shape = pd.Timestamp(ENDS), Shape(LEAVES, TREES, 0.5)
+    spells = frame.assign(
+        at=at, churned=noisy == 1, next_days=np.where(noisy == 1, np.nan, 1.0), followed_days=float(_HORIZON)
+    )
+    config = ChurnConfig(horizon_days=_HORIZON, other_horizons=1, min_leaf=5)
     folder = ground.ws.bundles / "churn" / "1"
-    save_churn(Churn(from_lightgbm(booster.model_to_string()), np.array([-4.0, 4.0]), np.array([0.02, 0.98])), folder)
+    save_churn(fit(spells, Cuts((ENDS,), ENDS), names, config, seed=1, shape=shape), folder)
     _describe(folder, "churn")
 
 

@@ -16,7 +16,7 @@ from experiments.worlds import WORLDS
 from features import catalog, history
 from features.behavior import names
 from features.learned import Factors, Trees, save
-from features.learned.churn import Churn, save_churn
+from features.learned.churn import ADDED, Churn, Logistic, save_churn
 from features.member_states import state_blobs
 from features.rows import Rows
 from features.states import encode_taste
@@ -78,7 +78,7 @@ def put_churn(ws: Workspace, version: str, features: list[str]) -> Path:
     """A bundle of one tree with one question: was the last purchase more than 60 days ago?"""
     one = np.array
     trees = Trees(
-        feature_names=one(features),
+        feature_names=one([*features, *ADDED]),
         split_starts=one([0, 1], np.int32),
         leaf_starts=one([0, 2], np.int32),
         feature=one([features.index("recency_days")], np.int32),
@@ -92,7 +92,10 @@ def put_churn(ws: Workspace, version: str, features: list[str]) -> Path:
         leaf_count=one([10.0, 10.0]),
     )
     folder = ws.bundles / "churn" / version
-    save_churn(Churn(trees, one([-2.0, 2.0]), one([0.1, 0.9])), folder)
+    nothing = Logistic(one([], np.str_), np.zeros(3), np.zeros(7), np.zeros(7), np.zeros(7), one([0.5, 40.0, 0.5, 3.0]))
+    upright, days = one([1.0, 0.0, 0.0, 0.0]), one([30.0, 90.0, 180.0])
+    curve = (one([-2.0, 2.0]), one([0.1, 0.9]))
+    save_churn(Churn(trees, *curve, nothing, upright, share=1.0, days=days, horizon=90.0), folder)
     return describe(folder, "churn", version)
 
 

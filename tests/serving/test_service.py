@@ -187,6 +187,9 @@ def test_a_member_is_shown_with_segment_tier_points_and_churn(service: Running) 
     assert found["tier"]["id"] in ("bronze", "silver", "gold", "platinum")
     assert 0 < found["churn"]["probability"] < 1
     assert found["churn"]["reasons"]
+    soonest, latest = found["next_purchase"]["interval"]
+    assert found["as_of"] < soonest < found["next_purchase"]["median"]
+    assert latest is None or found["next_purchase"]["median"] < latest
     assert found["points"]["balance"] == sum(lot["points"] for lot in found["points"]["by_expiry"])
     assert set(found["consents"]) == {"personalisation", "email", "sms", "push", "call"}
 

@@ -9,18 +9,29 @@ import pandas as pd
 import pytest
 
 from features.learned import LearnedError
-from features.learned.churn import Churn, load_churn, save_churn
-from training import calibration, churn, frames, metrics
+from features.learned.churn import CURVES, RHYTHM, load_churn, save_churn
+from training import calibration, churn, churn_report, frames, metrics
 from training.churn import ChurnConfig
 from training.comparison import paired_auc
 from training.frames import Cuts, HistoryTooShortError
 
 BEGINS = datetime(2024, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-SMALL = ChurnConfig(trees=100, leaves=(4, 8), min_leaf=30, feature_share=0.6, cut_offs=3, resamples=60, threads=1)
+SMALL = ChurnConfig(
+    horizon_days=90,
+    trees=50,
+    leaves=(6,),
+    min_leaf=50,
+    feature_share=0.6,
+    l2=10.0,
+    cut_offs=2,
+    other_horizons=2,
+    resamples=40,
+)
 FAMILIES = {
     "recency": ("recency_days", "recency_over_gap"),
-    "frequency": ("baskets_90d", "baskets_365d"),
+    "frequency": ("baskets_90d", "baskets_365d", "lifetime_baskets"),
+    "tenure": ("first_purchase_days",),
     "spend": ("spend_90d", "spend_365d"),
     "basket": ("discount_share",),
     "noise": ("noise",),
@@ -39,6 +50,9 @@ def members(ats: tuple[datetime, ...], each: int, seed: int) -> pd.DataFrame:
     chance = 1 / (1 + np.exp(-(3.0 * np.tanh(late - 1.5) + 2.0 * (discount > 0.6) - 1.0)))
     baskets = rng.poisson(365 / gap)
     missing = np.where(baskets < 3, np.nan, late)
+    churned = rng.random(n) < chance
+    waits = np.where(churned, 90.0 + rng.exponential(200.0, n), rng.uniform(0.0, 90.0, n))
+    followed = np.repeat([(AT - timedelta(days=90) - at) / timedelta(days=1) or 90.0 for at in ats], each)
     frame = pd.DataFrame(
         {
             "member_id": [f"m{i}" for i in range(n)],
@@ -51,54 +65,61 @@ def members(ats: tuple[datetime, ...], each: int, seed: int) -> pd.DataFrame:
             "spend_365d": baskets * 25.0,
             "discount_share": discount,
             "noise": rng.normal(size=n),
-            "churned": rng.random(n) < chance,
+            "lifetime_baskets": baskets + 1,
+            "first_purchase_days": np.maximum(recency, 365.0),
+            "churned": churned,
+            "next_days": np.where(waits <= followed, waits, np.nan),
+            "followed_days": followed,
         }
     )
     return frame.astype({"at": "datetime64[us, UTC]"})
 
 
 JUDGED = AT - timedelta(days=90)
-CUTS = frames.cuts(JUDGED, BEGINS, horizon_days=90, count=3, every_days=30)
+CUTS = frames.cuts(JUDGED, BEGINS, horizon_days=90, count=2, every_days=30)
 
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    return members((*CUTS.every, JUDGED), 1500, seed=4)
+    return members((*CUTS.every, JUDGED), 900, seed=4)
 
 
 @pytest.fixture(scope="module")
-def found(frame: pd.DataFrame) -> churn.Report:
-    return churn.report(frame, CUTS, JUDGED, FAMILIES, SMALL, seed=1)
+def found(frame: pd.DataFrame) -> churn_report.Report:
+    return churn_report.report(frame, CUTS, JUDGED, FAMILIES, SMALL, seed=1)
 
 
-def test_no_label_window_reaches_into_a_later_slice() -> None:
-    horizon = timedelta(days=90)
-    assert CUTS.calibrate + horizon == JUDGED
-    assert max(CUTS.learn) + horizon == CUTS.calibrate
-    assert CUTS.learn == tuple(sorted(CUTS.learn)) and len(CUTS.learn) == 3
-    assert min(CUTS.learn) == max(CUTS.learn) - timedelta(days=60)
+def test_the_youngest_cut_off_to_learn_at_is_one_horizon_old_and_younger_ones_teach_less() -> None:
+    day = timedelta(days=1)
+    assert CUTS.calibrate == JUDGED - 90 * day
+    assert CUTS.learn == (JUDGED - 150 * day, JUDGED - 120 * day)
+    assert CUTS.recent == (JUDGED - 60 * day, JUDGED - 30 * day)
+    assert CUTS.every == tuple(sorted(CUTS.every))
+    assert frames.cuts(JUDGED, BEGINS, horizon_days=30, count=2, every_days=30).recent == ()
 
 
 def test_a_short_history_has_fewer_cut_offs_and_a_shorter_one_says_what_to_do() -> None:
-    short = frames.cuts(AT, AT - timedelta(days=250), horizon_days=90, count=6, every_days=30)
+    short = frames.cuts(AT, AT - timedelta(days=190), horizon_days=90, count=6, every_days=30)
     assert len(short.learn) == 2
-    with pytest.raises(HistoryTooShortError, match=r"needs 210 days .* are 200 .* at most 85 in training\.yaml"):
-        frames.cuts(AT, AT - timedelta(days=200), horizon_days=90, count=6, every_days=30)
+    with pytest.raises(HistoryTooShortError, match=r"needs 150 days .* are 140 .* at most 80 in training\.yaml"):
+        frames.cuts(AT, AT - timedelta(days=140), horizon_days=90, count=6, every_days=30)
 
 
-def test_trees_beat_the_tuned_logistic_where_more_than_recency_frequency_and_spend_matters(found: churn.Report) -> None:
+def test_it_beats_the_tuned_logistic_where_more_than_recency_frequency_and_spend_matters(
+    found: churn_report.Report,
+) -> None:
     assert found.against_yardstick.low > 0
     assert found.metrics["auc"] > 0.78
     assert found.metrics["yardstick_auc"] > 0.65
 
 
-def test_probabilities_are_calibrated_at_a_later_time(found: churn.Report) -> None:
+def test_probabilities_are_calibrated_at_a_later_time(found: churn_report.Report) -> None:
     assert 0.85 < found.metrics["calibration_slope"] < 1.15
     assert found.metrics["expected_calibration_error"] < 0.05
     assert found.metrics["brier_skill"] > 0.2
 
 
-def test_the_ablation_finds_what_matters_and_what_does_not(found: churn.Report) -> None:
+def test_the_ablation_finds_what_matters_and_what_does_not(found: churn_report.Report) -> None:
     table = found.ablation.set_index("family")
     assert table.index[0] == "recency"
     assert table["low"].astype(float)["recency"] > 0
@@ -116,7 +137,9 @@ def test_the_same_seed_gives_the_same_arrays_whatever_the_threads(frame: pd.Data
 
 def test_what_happens_at_the_judged_time_changes_nothing_that_was_fitted(frame: pd.DataFrame) -> None:
     other = frame.copy()
-    other.loc[other["at"] == JUDGED, "churned"] = True
+    later = other["at"] == JUDGED
+    other.loc[later, "churned"] = ~other.loc[later, "churned"]
+    other.loc[later, "next_days"] = 1.0
     one, two = (churn.fit(each, CUTS, NAMES, SMALL, seed=3) for each in (frame, other))
     assert np.array_equal(one.trees.leaf_value, two.trees.leaf_value) and np.array_equal(one.chance, two.chance)
 
@@ -134,18 +157,25 @@ def test_saved_and_loaded_it_says_the_same(frame: pd.DataFrame, tmp_path: Path) 
     read = load_churn(tmp_path)
     assert np.array_equal(read.probability(rows), model.probability(rows))
     assert read.feature_names == NAMES
-    (tmp_path / "calibration.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(LearnedError, match=r"calibration\.npz"):
+    assert np.array_equal(read.silence(rows, np.array([7.0, 400.0])), model.silence(rows, np.array([7.0, 400.0])))
+    (tmp_path / CURVES).write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(LearnedError, match=r"silence\.npz"):
         load_churn(tmp_path)
 
 
-def test_reasons_name_the_features_that_moved_the_score(frame: pd.DataFrame) -> None:
+def test_reasons_are_the_largest_of_what_adds_up_to_the_log_odds(frame: pd.DataFrame) -> None:
     model = churn.fit(frame, CUTS, NAMES, SMALL, seed=3)
+    rows = frame[list(NAMES)].to_numpy(float)[:50]
+    names, moved = model.contributions(rows)
+    assert moved.sum(axis=1) == pytest.approx(model.log_odds(rows, 90.0), abs=1e-9)
+    assert np.ptp(moved[:, -1]) == pytest.approx(0.0, abs=1e-9)
     late = frame[list(NAMES)].median().to_numpy(float)
     late[NAMES.index("recency_over_gap")] = 6.0
+    late[NAMES.index("recency_days")] *= 4
     reasons = model.reasons(late)
-    assert reasons[0][0] == "recency_over_gap" and reasons[0][1] > 0
-    assert len(reasons) == 3
+    assert {name for name, _ in reasons} & {"recency_over_gap", "recency_days", RHYTHM}
+    assert reasons[0][1] > 0 and len(reasons) == 3
+    assert set(names) == {*NAMES, RHYTHM}
 
 
 @pytest.mark.parametrize("curve", [calibration.platt, calibration.isotonic])
@@ -226,7 +256,10 @@ def test_a_churn_model_that_contradicts_itself_is_refused(frame: pd.DataFrame) -
     model = churn.fit(frame, CUTS, NAMES, SMALL, seed=3)
     for raw, chance in (([0.0, 1.0], [0.5, 0.4]), ([1.0, 0.0], [0.4, 0.5]), ([0.0, 1.0], [0.0, 0.5]), ([], [])):
         with pytest.raises(LearnedError):
-            Churn(model.trees, np.array(raw), np.array(chance))
+            replace(model, raw=np.array(raw), chance=np.array(chance))
+    for wrong in ({"horizon": 91.0}, {"share": 1.5}, {"days": np.array([90.0, 30.0])}):
+        with pytest.raises(LearnedError):
+            replace(model, **wrong)
 
 
 def test_cuts_list_every_moment_once() -> None:
