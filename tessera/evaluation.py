@@ -55,7 +55,7 @@ def of_workspace(ws: Workspace, wanted: Wanted, terms: Terms, settings: Path | N
             split = by_name(protocol, ledger, ends_at, days=wanted.days, share=wanted.share, seed=terms.seed)
             labels = groups.by_segment(ws, programme, split.before) if protocol == "time" else {}
         found.append(_judged(split, entrants, terms, labels, steps))
-    return _told(found, wanted)
+    return tell(found, wanted)
 
 
 def of_files(
@@ -71,7 +71,7 @@ def of_files(
         with steps.step(f"read and cut: {protocol}"):
             split = given.cut(train, test, columns, protocol, days=wanted.days, share=wanted.share, seed=terms.seed)
         found.append(_judged(split, entrants, terms, {}, steps))
-    return _told(found, wanted)
+    return tell(found, wanted)
 
 
 def chosen(names: Sequence[str], settings: Path | None) -> dict[str, Mapping[str, Any]]:
@@ -123,7 +123,7 @@ def _judged(
         return contest(split, entrants, terms, labels, progress=steps.note)
 
 
-def _told(found: Sequence[Evaluation], wanted: Wanted) -> int:
+def tell(found: Sequence[Evaluation], wanted: Wanted) -> int:
     """Write one table and a picture for each protocol, print the part of it that is about everybody."""
     import pandas as pd
     from rich.console import Console

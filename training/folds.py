@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 
 from training.interactions import Interactions
 from training.ledger import Ledger
-from training.protocols import ProtocolError, Split, by_name, by_time, last_basket_of, leave_one_out_of, random_of
+from training.protocols import (
+    ProtocolError,
+    Split,
+    by_name,
+    by_time,
+    last_basket_of,
+    leave_one_out_of,
+    random_of,
+    slice_of,
+)
 
 
 def folds(
@@ -47,6 +56,25 @@ def folds(
     if protocol == "random":
         return [random_of(whole, share, seed + 1 + number) for number in range(count)]
     return _further_back(whole, count, last_basket_of if protocol == "last_basket" else leave_one_out_of)
+
+
+def inside(split: Split, *, days: float, share: float, seed: int) -> Split:
+    """A fold cut out of what a split leaves to learn from, by the same kind of cut.
+
+    Args:
+        split: Whoever tunes on the fold never sees what it hides.
+        days: Length of a slice by time.
+        share: Hidden share by lot.
+        seed: Of the lot.
+
+    Raises:
+        ProtocolError: There is no room for it.
+    """
+    if split.inner == "random":
+        return random_of(split.before, share, seed + 1)
+    if split.inner == "last_basket":
+        return last_basket_of(split.before)
+    return slice_of(split.before, days)
 
 
 def _by_time(ledger: Ledger, ends_at: datetime, count: int, days: float, skip: int) -> list[Split]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -112,6 +112,19 @@ def at_random(ledger: Ledger, ends_at: datetime, share: float = 0.25, seed: int 
     if not 0 < share < 1:
         raise ProtocolError(f"share {share:g}: must lie between 0 and 1, for example 0.25")
     return random_of(ledger.at(ends_at), share, seed)
+
+
+def slice_of(whole: Interactions, days: float) -> Split:
+    """The last days of what is known already are hidden, for all who bought something before them."""
+    cut = whole.at - timedelta(days=days)
+    late = whole.bought_at > cut.timestamp()
+    known = np.unique(whole.buys[~late, 0])
+    early = replace(with_only(whole, ~late), at=cut)
+    rows, columns = whole.buys[late & np.isin(whole.buys[:, 0], known)].T
+    bought = sp.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=whole.counts.shape).astype(bool)
+    left_out = {"unknown_members": 0.0, "unknown_products_share": 0.0}
+    said = f"learned up to {cut:%Y-%m-%d %H:%M} UTC, judged by the {days:g} days that followed"
+    return _split("time", said, early, early, bought, "time", _never_again(early), left_out)
 
 
 def random_of(whole: Interactions, share: float, seed: int) -> Split:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from training import metrics
-from training.evaluation.contest import configured
+from training.evaluation.contest import configured, novelty_of
 from training.evaluation.lists import ask, questions
 from training.protocols import Split
 from training.recipes import RecipeError
@@ -134,11 +134,8 @@ def measure(plan: Plan, fold: Split, settings: Mapping[str, Any]) -> dict[str, f
     if len(rows) > plan.members:
         rows = np.sort(np.random.default_rng(plan.seed).choice(rows, plan.members, replace=False))
     asked = questions(fold, ("explore" if plan.only_new else "all",), rows, unseen_only=fold.unseen_only)
-    novelty = metrics.self_information(
-        np.asarray(fold.before.counts.getnnz(axis=0)), int((fold.before.counts.getnnz(axis=1) > 0).sum())
-    )
     config = configured(plan.recipe, settings, plan.seed, fold.inner)
-    answer, _ = ask(fold, plan.recipe, config, asked, plan.k, novelty)
+    answer, _ = ask(fold, plan.recipe, config, asked, plan.k, novelty_of(fold))
     if answer.skipped:
         raise RecipeError(answer.skipped)
     part = asked[0].part

@@ -15,7 +15,7 @@ import pytest
 
 from features.workspace import Workspace
 from training import records, registry
-from training.records import Draft, Lineage, RegistryError
+from training.records import Draft, Lineage, RegistryError, SearchTrial
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -176,3 +176,23 @@ def test_code_has_a_version_with_and_without_git(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("two")
     assert re.fullmatch("[0-9a-f]{12}", clean)
     assert records.code_version(tmp_path) == f"{clean}+"
+
+
+def test_trials_are_runs_nested_in_one_and_the_next_session_adds_to_it(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("what was found")
+    trials = [
+        SearchTrial(0, "complete", {"factors": 8}, {"ndcg": [0.1, 0.3]}),
+        SearchTrial(1, "failed", {"factors": 9}, {}),
+    ]
+    run = registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[:1], [tmp_path / "note.txt"])
+    assert registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[1:], [], run) == run
+    client = registry._client(ws)
+    (experiment,) = [one for one in client.search_experiments() if one.name == "tune als"]
+    nested = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run}'")
+    by_name_ = {one.info.run_name: one for one in nested}
+    assert set(by_name_) == {"trial 0", "trial 1"}
+    assert by_name_["trial 0"].data.metrics["ndcg_mean"] == pytest.approx(0.2)
+    history = client.get_metric_history(by_name_["trial 0"].info.run_id, "ndcg")
+    assert [(one.step, one.value) for one in history] == [(0, 0.1), (1, 0.3)]
+    assert by_name_["trial 1"].info.status == "FAILED"
+    assert client.get_run(run).data.tags["objectives"] == "ndcg"

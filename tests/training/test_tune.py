@@ -16,18 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow import MlflowClient
 from pydantic.dataclasses import dataclass
 
-from features.workspace import Workspace
 from tessera.tuning import as_yaml
-from training import recipes, registry, studies
+from training import recipes, studies
 from training.evaluation.given import ledger, typed
 from training.folds import folds
 from training.ledger import Ledger
 from training.protocols import Split, by_name
 from training.recipes import Recipe, RecipeError
-from training.records import SearchTrial
 from training.settings import parse
 from training.tune import Plan, Tried, TuneError, best, frontier
 from training.tune_picture import draw
@@ -223,27 +220,6 @@ def test_what_is_written_is_training_yaml() -> None:
     assert yaml.safe_load(text) == {"taste": {"recipes": {"als": {"seed": 4, "factors": 16, "alpha": 1.235}}}}
     assert parse(yaml.safe_load(text)).taste.recipes["als"]["factors"] == 16
     assert "before the search 0.1000" in text
-
-
-def test_trials_are_runs_nested_in_one_and_the_next_session_adds_to_it(tmp_path: Path) -> None:
-    ws = Workspace(tmp_path)
-    (tmp_path / "note.txt").write_text("what was found")
-    trials = [
-        SearchTrial(0, "complete", {"factors": 8}, {"ndcg": [0.1, 0.3]}),
-        SearchTrial(1, "failed", {"factors": 9}, {}),
-    ]
-    run = registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[:1], [tmp_path / "note.txt"])
-    assert registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[1:], [], run) == run
-    client = MlflowClient(f"sqlite:///{ws.mlflow / 'mlflow.db'}")
-    (experiment,) = [one for one in client.search_experiments() if one.name == "tune als"]
-    nested = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run}'")
-    by_name_ = {one.info.run_name: one for one in nested}
-    assert set(by_name_) == {"trial 0", "trial 1"}
-    assert by_name_["trial 0"].data.metrics["ndcg_mean"] == pytest.approx(0.2)
-    history = client.get_metric_history(by_name_["trial 0"].info.run_id, "ndcg")
-    assert [(one.step, one.value) for one in history] == [(0, 0.1), (1, 0.3)]
-    assert by_name_["trial 1"].info.status == "FAILED"
-    assert client.get_run(run).data.tags["objectives"] == "ndcg"
 
 
 def test_the_plan_in_the_file_is_json(tmp_path: Path) -> None:

@@ -80,33 +80,50 @@ class Evaluation:
         return draw(self, path)
 
 
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A recipe under a title of its own, so that it can stand in a table twice with other settings."""
+
+    recipe: str
+    settings: Mapping[str, Any]
+
+
+def entered(titles: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Entrant]:
+    """Title → recipe and settings, as entrants."""
+    return {title: Entrant(recipe, settings) for title, (recipe, settings) in titles.items()}
+
+
 def contest(
     split: Split,
-    entrants: Mapping[str, Mapping[str, Any]],
+    entrants: Mapping[str, Mapping[str, Any] | Entrant],
     terms: Terms | None = None,
     labels: Mapping[str, NDArray[np.object_]] | None = None,
+    others: Mapping[str, Asked] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Judge recipes side by side.
 
     Args:
         split: From `training.protocols`.
-        entrants: Recipe → its settings; what is not given keeps its default. Popularity is always among them.
+        entrants: Recipe → its settings, or title → `Entrant`; what is not given keeps its default. Popularity is always
+            among them.
         terms: How they are judged.
         labels: More groups of members: name → a label for every member, (n_members,).
+        others: Name → lists made elsewhere for the same questions, judged beside ours.
         progress: Told the name of each recipe before it is fitted.
     """
     terms = terms or Terms()
     rows, sampled = _sample(split, terms)
     unseen = split.unseen_only if terms.unseen_only is None else terms.unseen_only
     asked = questions(split, _parts(terms, unseen=unseen), rows, unseen_only=unseen)
-    buyers = np.asarray(split.before.counts.getnnz(axis=0))
-    novelty = metrics.self_information(buyers, int((split.before.counts.getnnz(axis=1) > 0).sum()))
+    novelty = novelty_of(split)
     answers: dict[str, Asked] = {}
-    for name, settings in {BASELINE: {}, **entrants}.items():
-        progress(name)
-        config = configured(name, settings, terms.seed, split.inner)
-        answers[name], _ = ask(split, name, config, asked, terms.k, novelty)
+    for title, given in {BASELINE: {}, **entrants}.items():
+        progress(title)
+        one = given if isinstance(given, Entrant) else Entrant(title, given)
+        config = configured(one.recipe, one.settings, terms.seed, split.inner)
+        answers[title], _ = ask(split, one.recipe, config, asked, terms.k, novelty)
+    answers |= others or {}
     grouped = {"activity": by_activity(split.before, rows), **(labels or {})}
     found = [row for question in asked for row in rows_of(split, question, answers, grouped, terms, BASELINE)]
     skipped = {name: answer.skipped for name, answer in answers.items() if answer.skipped}
@@ -125,6 +142,12 @@ def entrants(recipes_wanted: Sequence[str] | Mapping[str, Mapping[str, Any]] | N
     if isinstance(recipes_wanted, Mapping):
         return dict(recipes_wanted)
     return {name: {} for name in (recipes.RECIPES if recipes_wanted is None else recipes_wanted)}
+
+
+def novelty_of(split: Split) -> metrics.Values:
+    """(n_products,): bits that each product says of a buyer, from what was learned from."""
+    counts = split.before.counts
+    return metrics.self_information(np.asarray(counts.getnnz(axis=0)), int((counts.getnnz(axis=1) > 0).sum()))
 
 
 def configured(name: str, settings: Mapping[str, Any], seed: int, inner: Inner) -> Any:

@@ -1,0 +1,1 @@
+"""Other people's recommenders beside ours: fitted in an environment of their own, judged by our figures."""
