@@ -109,21 +109,23 @@ class Counted:
         return Counted(x, last, age, members.astype(np.float64), x.value[x.place] > 0)
 
 
-def fit(habits: Habits, prior_sd: float = 30.0) -> Buying:
+def fit(habits: Habits, prior_sd: float = 30.0, starts: int = 3) -> Buying:
     """The parameters under which these histories are most likely.
 
     Time is measured in mean ages while fitting, and the logarithms of the parameters are held by a prior
     N(0, prior_sd²) so weak that it only decides where the history does not (nobody ever came back; nobody ever left).
-    L-BFGS from three starting points; the best end counts. The order of the histories changes nothing, not even a bit.
+    L-BFGS from several starting points; the best end counts. The order of the histories changes not a bit of it.
 
     Args:
         habits: of all members, those without a repeat purchase included.
         prior_sd: `inf` takes the prior away.
+        starts: how many of the three starting points are tried.
 
     Raises:
         ValueError: nobody has any age.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     unit = float(np.sort(habits.age).mean()) if len(habits.age) else 0.0
     if not unit > 0:
@@ -138,8 +140,9 @@ def fit(habits: Habits, prior_sd: float = 30.0) -> Buying:
 
     bounds = [(-_WIDEST, _WIDEST)] * 4
     settings = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500, "maxcor": 10}
-    ends = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
-            for start in _starts(counted)]  # fmt: skip
+    with threadpool_limits(limits=1):  # four numbers: threads would only wait for each other
+        ends = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
+                for start in _starts(counted)[:starts]]  # fmt: skip
     r, alpha, a, b = np.exp(min(ends, key=lambda end: float(end.fun)).x).tolist()
     return Buying(r, alpha * unit, a, b)
 
@@ -223,11 +226,16 @@ def expected(model: Buying, habits: Habits, horizon: float) -> Vector:
     all the same (nearly the same p for everybody, a near 1) the integral that it stands for is taken.
     """
     x, age, place = _pairs(habits)
-    found = _series(model, x, age, horizon)
+    return while_there(model, x, age, horizon)[place] * alive(model, habits)
+
+
+def while_there(model: Buying, frequency: Vector, age: Vector, horizon: float) -> Vector:
+    """The same for members who are known to be still there, (n,)."""
+    found = _series(model, frequency, age, horizon)
     failed = ~(np.isfinite(found) & (found >= 0.0))
     if failed.any():
-        found[failed] = _integral(model, x[failed], age[failed], horizon)
-    return found[place] * alive(model, habits)
+        found[failed] = _integral(model, frequency[failed], age[failed], horizon)
+    return found
 
 
 def _pairs(habits: Habits) -> tuple[Vector, Vector, NDArray[np.intp]]:

@@ -36,7 +36,7 @@ class Spending:
         return self.v * self.p / (self.q - 1)
 
 
-def fit(frequency: Vector, spend: Vector, prior_sd: float = 30.0) -> Spending:
+def fit(frequency: Vector, spend: Vector, prior_sd: float = 30.0, starts: int = 3) -> Spending:
     """The parameters under which these means are most likely.
 
     q is kept above 1: below it no mean exists that a forecast could state. Money is measured in mean purchases while
@@ -47,11 +47,13 @@ def fit(frequency: Vector, spend: Vector, prior_sd: float = 30.0) -> Spending:
         frequency: (n,), purchases behind each mean; members with none, or with no spend above 0, are left out.
         spend: (n,), mean money of a purchase; NaN where there is none.
         prior_sd: `inf` takes the prior away.
+        starts: how many of the three starting points are tried.
 
     Raises:
         ValueError: nobody is left.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     known = (frequency > 0) & (spend > 0) & np.isfinite(spend)
     if not known.any():
@@ -68,9 +70,10 @@ def fit(frequency: Vector, spend: Vector, prior_sd: float = 30.0) -> Spending:
         return -(value - float(held @ logs) / 2) / len(x), -(gradient * np.exp(logs) - held) / len(x)
 
     settings = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
-    starts = [np.log([p, above, above / p]) for p, above in ((5.0, 3.0), (1.0, 1.0), (20.0, 10.0))]
-    ends = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-_WIDEST, _WIDEST)] * 3, options=settings)
-            for start in starts]  # fmt: skip
+    points = [np.log([p, above, above / p]) for p, above in ((5.0, 3.0), (1.0, 1.0), (20.0, 10.0))]
+    with threadpool_limits(limits=1):  # three numbers: threads would only wait for each other
+        ends = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-_WIDEST, _WIDEST)] * 3, options=settings)
+                for start in points[:starts]]  # fmt: skip
     p, above, v = np.exp(min(ends, key=lambda end: float(end.fun)).x).tolist()
     return Spending(p, 1 + above, v * unit)
 
