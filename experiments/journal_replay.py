@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -96,14 +97,21 @@ def _scorer(models: Champions, book: Rulebook) -> Callable[[payload.Payload, Sna
     def score(found: payload.Payload, snapshot: Snapshot, ask: Ask) -> Learned:
         member = book.finish(Stored(found.state, found.vector), snapshot.at) if found.state else None
         personal = member if snapshot.consents.get("personalisation", False) else None
-        logged = [product for product, _ in records.learned_of(found.header).products]
-        return models.learned(personal, snapshot.at, len(logged), _wanted(models, ask, logged))
+        said = records.learned_of(found.header)
+        logged = [product for product, _ in said.products]
+        allowed = _wanted(models, ask, logged, narrowed=said.narrowed)
+        again = models.learned(personal, snapshot.at, len(logged), allowed)
+        return replace(again, traits=said.traits, narrowed=said.narrowed)
 
     return score
 
 
-def _wanted(models: Champions, ask: Ask, logged: list[str]) -> NDArray[np.bool_] | None:
-    """The products a request let through, as far as the log knows them: facts of products have no versions."""
-    if models.taste is None or ask.family != "product" or not (ask.filter or ask.include):
+def _wanted(models: Champions, ask: Ask, logged: list[str], *, narrowed: bool) -> NDArray[np.bool_] | None:
+    """The products that could be named, as far as the log knows them: facts of products have no versions.
+
+    Records of the time before `narrowed` was written are known by what they asked.
+    """
+    asked = ask.family == "product" and bool(ask.filter or ask.include)
+    if models.taste is None or not (narrowed or asked):
         return None
     return np.isin(models.taste.names, logged)

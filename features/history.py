@@ -19,7 +19,7 @@ import pandas as pd
 
 from features.border import BorderError, finish, no_rejects
 from features.merging import Merged, Rows, merge_table
-from features.table_files import quote, read_frame, replacing, session, sha256, table_path, write_json
+from features.table_files import count, quote, read_frame, replacing, session, sha256, table_path, write_json
 from features.tables import TABLES, Table
 
 
@@ -66,7 +66,7 @@ def merge(
     """
     _known(incoming)
     tables_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(tables_dir):
+    with locked(tables_dir):
         manifest = _manifest(tables_dir)
         merged = {
             name: merge_table(tables_dir, TABLES[name], incoming[name], (superseding or {}).get(name))
@@ -189,8 +189,19 @@ def _manifest(tables_dir: Path) -> dict[str, Any]:
         ) from error
 
 
+def sign(tables_dir: Path, watermark: int | None) -> None:
+    """Write the manifest of tables that were made from others; the lock (`locked`) must be held."""
+    written = {}
+    with session() as db:
+        for name in TABLES:
+            path = table_path(tables_dir, name)
+            if path.exists():
+                written[name] = {"rows": count(db, f"read_parquet({quote(path)})"), "sha256": sha256(path)}
+    write_json(tables_dir / "manifest.json", {"tables": written, "watermark": watermark})
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One merge at a time in a folder, whichever process wants it."""
     with (folder / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

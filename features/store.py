@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from features import behavior, facts, views
+from features import behavior, facts, identity, views
 from features.entities import Programme
 from features.feast_objects import TIMES, feast, lay_down, objects, offline_file
 from features.member_states import state_blobs
@@ -218,7 +218,8 @@ def _readable(ws: Workspace) -> bool:
 
 def _with_news(tables: Path, fresh: Mapping[str, pd.DataFrame] | None, since: datetime) -> list[str]:
     """Members of whom anything became known after `since`."""
-    return facts.members(tables, fresh, known_after=f"known_at > make_timestamptz({microseconds(since)})")
+    news = facts.members(tables, fresh, known_after=f"known_at > make_timestamptz({microseconds(since)})")
+    return sorted({*news, *identity.touched(tables, since)})
 
 
 def _frames(rows: Iterable[Row], field: str) -> Iterator[pd.DataFrame]:

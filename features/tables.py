@@ -214,6 +214,17 @@ OUTCOMES = Table(
     ),
 )
 
+IDENTITIES = Table(
+    "identities",
+    ("card_id", "occurred_at"),
+    (
+        Column("card_id", "text"),
+        Column("member_id", "text", required=False),
+        *_TIMES,
+    ),
+)
+"""Which card, anonymous visit (`~…`) or merged account belongs to which member; without a member it is taken back."""
+
 TABLES = {
     table.name: table
     for table in (
@@ -227,5 +238,6 @@ TABLES = {
         OFFER_EVENTS,
         DECISIONS,
         OUTCOMES,
+        IDENTITIES,
     )
 }

@@ -25,6 +25,11 @@ class Workspace:
         return self.root / "tables"
 
     @property
+    def received(self) -> Path:
+        """The same as they came, where some rows belong to another id than they came with (`features.identity`)."""
+        return self.root / "received"
+
+    @property
     def quarantine(self) -> Path:
         """Rejected rows, one Parquet file for each load."""
         return self.root / "quarantine"
@@ -93,6 +98,11 @@ class Workspace:
     def controls(self) -> Path:
         """What an operator switches at run time: paused offers, the incident switch."""
         return self.root / "controls.json"
+
+    @property
+    def assortment(self) -> Path:
+        """What the shop's stock system says of products right now: which can be had, until when, and tags."""
+        return self.root / "assortment.csv"
 
     @property
     def keys(self) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from features import filters
-from serving.contract import Envelope, FamilyName
+from serving.contract import Envelope, FamilyName, RecommendationRequest
 from serving.journal import DecisionRow, RequestRow
 from serving.members import Member, Stored
 from serving.problems import Fault, refuse, shown
-from serving.snapshot import Ask, Placement, Snapshot
+from serving.snapshot import Ask, Boost, Placement, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,27 @@ def call(family: FamilyName, member_id: str, asked: Envelope, at: float, body_ha
         include=tuple(asked.include),
         exclude=tuple(asked.exclude),
     )
+    if isinstance(asked, RecommendationRequest):
+        ask = _mixed(ask, asked)
     if asked.filter is not None:
-        try:
-            filters.compile(asked.filter, asked.filter_values)
-        except filters.FilterError as error:
-            raise refuse(422, str(error), Fault("filter", str(error), shown(asked.filter))) from None
+        _readable("filter", asked.filter, asked)
+    for place, boost in enumerate(ask.boosts):
+        _readable(f"boosts.{place}.filter", boost.filter, asked)
     return Call(family, member_id, asked, ask, at, None if asked.dry_run else asked.request_id, body_hash)
+
+
+def _readable(field: str, text: str, asked: Envelope) -> None:
+    try:
+        filters.compile(text, asked.filter_values)
+    except filters.FilterError as error:
+        raise refuse(422, str(error), Fault(field, str(error), shown(text))) from None
+
+
+def _mixed(ask: Ask, asked: RecommendationRequest) -> Ask:
+    return replace(
+        ask,
+        boosts=tuple(Boost(one.filter, one.factor) for one in asked.boosts),
+        diversity=asked.diversity,
+        max_per_category=asked.max_per_category,
+        popularity_cap=asked.popularity_cap,
+    )

@@ -7,8 +7,9 @@ that model goes on serving.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from features.learned import (
     LearnedError,
     MemberHistory,
     ProductForm,
-    Trees,
     golden,
     history,
     load,
@@ -45,7 +45,7 @@ class BundleError(ValueError):
     """A bundle that must not serve; the text names the model, the rule and the way out."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Taste:
     """A recommender: its arrays, and where each product stands in them."""
 
@@ -56,6 +56,35 @@ class Taste:
     """(n_products,): product ids."""
     longest: Longest | None = None
     """Where the best mostly are; None where there is no such short cut."""
+
+    @cached_property
+    def popularity(self) -> NDArray[np.float64]:
+        """(n_products,): the share of products bought no more often, by what is said to a member nobody knows."""
+        scores = self.form.score(_NOBODY, 0.0)
+        share: NDArray[np.float64] = np.searchsorted(np.sort(scores), scores, side="right") / max(len(scores), 1)
+        return share
+
+    def pool(
+        self,
+        history: MemberHistory,
+        at: float,
+        count: int,
+        allowed: NDArray[np.bool_] | None,
+        raised: Sequence[NDArray[np.bool_]],
+    ) -> tuple[tuple[str, float, int], ...]:
+        """The best of all that is allowed, and as many of each raised mask: (product id, score, rank), best first.
+
+        The rank, from 1, is that among all that is allowed; equal scores share it.
+        """
+        scores = self.form.score(history, at)
+        ordered = np.sort(scores if allowed is None else scores[allowed])
+        among = np.zeros(len(scores), bool)
+        among[top_k(scores, count, allowed)] = True
+        for mask in raised:
+            among[top_k(scores, count, mask if allowed is None else mask & allowed)] = True
+        best = top_k(scores, int(among.sum()), among)
+        ranks = 1 + len(ordered) - np.searchsorted(ordered, scores[best], side="right")
+        return tuple(zip(self.names[best].tolist(), scores[best].tolist(), ranks.tolist(), strict=True))
 
     def best(
         self, history: MemberHistory, at: float, count: int, allowed: NDArray[np.bool_] | None
@@ -116,6 +145,7 @@ class Champions:
             products=self.products_for(member, at, count, allowed),
             responses=self.responses,
             versions=self.versions,
+            narrowed=allowed is not None,
         )
 
     def churn_of(self, member: Member) -> float | None:
@@ -131,6 +161,20 @@ class Champions:
         if taste is None or not count:
             return ()
         return taste.best(_NOBODY if member is None else _history(taste, member), at, count, allowed)
+
+    def pool_for(
+        self,
+        member: Member | None,
+        at: float,
+        count: int,
+        allowed: NDArray[np.bool_] | None,
+        raised: Sequence[NDArray[np.bool_]],
+    ) -> tuple[tuple[str, float, int], ...]:
+        """`Taste.pool` for a member; nothing without a recommender."""
+        taste = self.taste
+        if taste is None:
+            return ()
+        return taste.pool(_NOBODY if member is None else _history(taste, member), at, count, allowed, raised)
 
     def why_churn(self, member: Member, top: int = 3) -> tuple[tuple[str, float], ...]:
         """The features that moved the member's churn most: name and the change of the raw score."""
@@ -239,8 +283,8 @@ def _checked(folder: Path, name: str, version: str) -> dict[str, Any]:
 
 def _taste(version: str, folder: Path, description: Mapping[str, Any]) -> Taste:
     form = load(folder)
-    if isinstance(form, Trees):
-        raise BundleError("trees do not score products; promote a recommender")
+    if not isinstance(form, ProductForm):
+        raise BundleError("it does not score products; promote a recommender")
     scores = form.score(_NOBODY, 0.0)
     if scores.shape != form.product_ids.shape or not np.isfinite(scores).all():
         raise BundleError("it does not give every product a finite score; train it again")

@@ -9,7 +9,15 @@ from typing import Any, Self
 import httpx
 from pydantic import BaseModel
 
-from serving.contract import PATHS, BatchAnswer, BatchRequest, DecisionAnswer, DecisionRequest, FamilyName
+from serving.contract import (
+    PATHS,
+    BatchAnswer,
+    BatchRequest,
+    DecisionAnswer,
+    DecisionRequest,
+    FamilyName,
+    RecommendationRequest,
+)
 from serving.events import EventsAnswer
 
 
@@ -64,7 +72,7 @@ class Client:
 
     def recommendations(self, member_id: str, **asked: Any) -> DecisionAnswer:
         """Products the member is likely to want next."""
-        return self.decide("product", DecisionRequest(member_id=member_id, **asked))
+        return self.decide("product", RecommendationRequest(member_id=member_id, **asked))
 
     def decide(self, family: FamilyName, request: DecisionRequest) -> DecisionAnswer:
         """Any of the four.

@@ -72,6 +72,18 @@ def _joined(placements: list[PlacementAsk]) -> list[PlacementAsk]:
     return [PlacementAsk(id=name, count=count) for name, count in counts.items()]
 
 
+class BoostAsk(Strict):
+    """Products that fit a filter move up (a factor above 1) or down (below 1); factors of several boosts multiply."""
+
+    filter: Annotated[str, StringConstraints(max_length=500)] = Field(
+        description="A condition on products, with `$name` for values of `filter_values`.",
+        json_schema_extra={"format": "tessera-filter"},
+    )
+    factor: Annotated[float, Field(gt=0, le=100)] = Field(
+        description="A product at rank r counts factor / log2(1 + r): with 2, the third counts as much as the first."
+    )
+
+
 class Envelope(Strict):
     """What single and batch requests share."""
 
@@ -84,12 +96,18 @@ class Envelope(Strict):
     context: dict[Key, Number | Text] = Field(default_factory=dict, max_length=32)
     filter: Annotated[str, StringConstraints(max_length=500)] | None = Field(
         default=None,
-        description="A condition on candidates, such as `category == $c and margin > 0`.",
+        description=(
+            "A condition on candidates, such as `category == $c and margin > 0`: fields, ==, !=, <, <=, >, >=, in, "
+            "and, or, not, brackets, `$name` for values of filter_values. Products have `id`, `name`, `category`, "
+            "`brand`, `price`, `margin`, `tags` and `popularity` (0..1: the share of products bought no more often)."
+        ),
         json_schema_extra={"format": "tessera-filter"},
     )
     filter_values: dict[Key, bool | Number | Text] = Field(default_factory=dict, max_length=32)
-    include: list[Identifier] = Field(default_factory=list, max_length=200)
-    exclude: list[Identifier] = Field(default_factory=list, max_length=200)
+    include: list[Identifier] = Field(
+        default_factory=list, max_length=200, description="Only these may come; empty allows all."
+    )
+    exclude: list[Identifier] = Field(default_factory=list, max_length=200, description="None of these may come.")
     explain: Explain = "reasons"
     dry_run: bool = Field(default=False, description="Decide, but neither log nor count it.")
 
@@ -108,11 +126,40 @@ class DecisionRequest(Envelope):
             raise ValueError("member_id or anonymous_id is required")
 
 
+class RecommendationRequest(DecisionRequest):
+    """The same for a list of products, which may be mixed as the caller wishes."""
+
+    boosts: list[BoostAsk] = Field(default_factory=list, max_length=10, description="What is to move up or down.")
+    diversity: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description=(
+            "Each product of a category already in the list makes the next of it count (1 - diversity) "
+            "as much. 0 leaves the order alone; with 1 every category comes up before any does twice."
+        ),
+    )
+    max_per_category: Count | None = Field(
+        default=None, description="At most so many of one category, over all placements."
+    )
+    popularity_cap: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Leaves out those with a higher `popularity`; 0.99 leaves out the most bought 1 %.",
+    )
+
+
 class BatchRequest(Envelope):
     """The same decision for up to 500 members."""
 
     family: FamilyName = "action"
     member_ids: list[Identifier] = Field(min_length=1, max_length=500)
+
+
+REQUESTS: dict[FamilyName, type[DecisionRequest]] = {
+    "offer": DecisionRequest,
+    "action": DecisionRequest,
+    "benefit": DecisionRequest,
+    "product": RecommendationRequest,
+}
+"""Family → what its endpoint understands."""
 
 
 class Answer(BaseModel):

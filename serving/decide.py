@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from features.entities import DO_NOTHING, Candidate, Catalog
-from serving import assignment, eligibility, explain, value
+from serving import assignment, eligibility, explain, mixing, value
 from serving.assignment import Enrolment, Experiments
 from serving.policy import Policy, period, varied
 from serving.portrait import Portrait, history, portrait
@@ -219,7 +219,7 @@ def _products(snapshot: Snapshot, ask: Ask, learned: Learned, policy: Policy) ->
         else:
             suppressed.append(Suppressed(product, "control" if code == "PAUSED" else "request", code))
     why = (_product_reason(snapshot),) if ask.explain != "none" else ()
-    results, taken = [], iter(left)
+    results, taken = [], iter(_mixed(left, ask, learned))
     for place in ask.placements:
         ranked = zip(range(1, place.count + 1), taken, strict=False)
         results += [_product(place.id, rank, product, score, why) for rank, (product, score) in ranked]
@@ -228,6 +228,15 @@ def _products(snapshot: Snapshot, ask: Ask, learned: Learned, policy: Policy) ->
     return Decision(
         member, "product", "exploit", policy.id, version, None, None, tuple(results), chances, tuple(suppressed)
     )
+
+
+def _mixed(left: list[tuple[str, float]], ask: Ask, learned: Learned) -> list[tuple[str, float]]:
+    """The products in the order in which they fill the places."""
+    if not mixing.wanted(ask):
+        return left
+    scores, count = dict(left), sum(place.count for place in ask.placements)
+    wishes = mixing.Wishes(ask.diversity, ask.max_per_category)
+    return [(one, scores[one]) for one in mixing.mixed([*scores], learned.traits, wishes, count)]
 
 
 def _product(place: str, rank: int, product: str, score: float, why: tuple[Reason, ...]) -> Result:
@@ -265,9 +274,18 @@ def period_key(ask: Ask, member_id: str, at: float, policy: Policy) -> str | Non
         sorted((name, str(one)) for name, one in ask.filter_values.items()),
         sorted(ask.include),
         sorted(ask.exclude),
+        *_mixing(ask),
     )
     digest = hashlib.blake2b(orjson.dumps(asked), digest_size=8).hexdigest()
     return f"{policy.salt}|{member_id}|{ask.family}|{number}|{digest}"
+
+
+def _mixing(ask: Ask) -> tuple[object, ...]:
+    """How a list is mixed; nothing where it is not, so that keys of the time before mixing stay what they were."""
+    if not mixing.wanted(ask) and ask.popularity_cap is None:
+        return ()
+    boosts = [(one.filter, one.factor) for one in ask.boosts]
+    return (boosts, ask.diversity, ask.max_per_category, ask.popularity_cap)
 
 
 def why_not(

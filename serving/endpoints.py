@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.types import Receive
 
 from serving import access, events, limits, problems
-from serving.contract import ID_PATTERN, PATHS, BatchRequest, DecisionRequest, Envelope, FamilyName
+from serving.contract import ID_PATTERN, PATHS, REQUESTS, BatchRequest, DecisionRequest, Envelope, FamilyName
 from serving.delivery import deliver, deliver_many
 from serving.engine import call
 from serving.events import EventsRequest
@@ -71,10 +71,10 @@ async def decide(request: Request) -> Reply:
     began = time.perf_counter()
     holder = request.admit("caller", "marketer")
     body = await request.body()
-    asked: DecisionRequest = _checked(DecisionRequest, body)
-    _may_ask(holder, asked)
     family, house = FAMILIES[request.route], request.house
-    member_id = asked.member_id or f"~{asked.anonymous_id}"
+    asked: DecisionRequest = _checked(REQUESTS[family], body)
+    _may_ask(holder, asked)
+    member_id = house.watch.present().cards.owner(asked.member_id or f"~{asked.anonymous_id}")
     digest = _hash(request.route, body) if asked.request_id else b""
     answer = await deliver(house.engine, call(family, member_id, asked, house.now(), digest))
     _count(request.metrics, family, answer)
@@ -91,7 +91,8 @@ async def batch(request: Request) -> Reply:
     _may_ask(holder, asked)
     house, digest = request.house, _hash(request.route, body)
     at = house.now()
-    calls = [call(asked.family, one, _for_member(asked, one), at, digest) for one in asked.member_ids]
+    owner = house.watch.present().cards.owner
+    calls = [call(asked.family, owner(one), _for_member(asked, one), at, digest) for one in asked.member_ids]
     answers = await deliver_many(house.engine, calls)
     for answer in answers:
         _count(request.metrics, asked.family, answer)

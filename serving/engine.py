@@ -14,13 +14,13 @@ from typing import Any
 import apsw
 
 from features.states import StateError
-from serving import answer, code, payload, records
+from serving import answer, code, mixing, payload, records
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
 from serving.eligibility import route
 from serving.fallback import static
-from serving.journal import DecisionRow, Journal, RequestRow, StoredDecision
+from serving.journal import DecisionRow, Journal, Memory, RequestRow, StoredDecision
 from serving.journal_rows import ContactRow
 from serving.members import Member, Stored, fetch
 from serving.present import Present
@@ -166,7 +166,7 @@ class Engine:
                 member = present.rulebook.finish(stored, call.at)
             except StateError:
                 stored, degraded = None, ("features", *degraded)
-        memory = self.journal.memory(call.member_id, int((call.at - MEMORY_S) * 1e6))
+        memory = self.memory(call.member_id, present, int((call.at - MEMORY_S) * 1e6))
         consents = member.state.consents if member else {}
         snapshot = Snapshot(
             member_id=call.member_id,
@@ -180,6 +180,13 @@ class Engine:
             degraded=degraded,
         )
         return Seen(snapshot, stored or Stored(), member)
+
+    def memory(self, member_id: str, present: Present, since: int) -> Memory:
+        """What the journal remembers of the member, under whatever id."""
+        found = self.journal.memory(member_id, since)
+        for card in present.cards.others.get(member_id, ()):
+            found = found.joined(self.journal.memory(card, since))
+        return found
 
     def fetch(self, member_id: str, present: Present) -> Stored | None:
         """The member's rows; None while the online store is gone or was slow a moment ago."""
@@ -200,7 +207,9 @@ class Engine:
     def _learned(self, call: Call, seen: Seen, present: Present) -> Learned:
         personal = seen.member if seen.snapshot.consents.get("personalisation", False) else None
         count = _products_wanted(call.ask, present)
-        allowed = present.allowed(call.ask) if call.family == "product" else None
+        if call.family == "product" and mixing.wanted(call.ask):
+            return present.mixable(personal, call.ask, call.at, mixing.pool(count))
+        allowed = present.allowed(call.ask, call.at) if count else None
         return present.champions.learned(personal, call.at, count, allowed)
 
     def first(

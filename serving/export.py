@@ -1,7 +1,7 @@
 """From the journal to typed tables: what was reported and decided becomes tomorrow's history.
 
 The same event always gives the same rows, so that exporting twice, or once more after a kill, changes nothing.
-Events of anonymous visitors stay in the journal until somebody knows whose they are.
+Rows of anonymous visitors carry an id that begins with `~`; an event that names a member too says whose visit it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pandas as pd
 
 from features.border import finish
 from features.entities import PointsRules
+from features.identity import ANONYMOUS
 from features.tables import TABLES
 from serving import payload
 from serving.events import ANSWERS
@@ -84,8 +85,6 @@ def tables(
     for decision in decisions:
         rows.setdefault("decisions", []).extend(_decision_rows(decision))
     for stored in events:
-        if stored.member_id.startswith("~"):
-            continue
         event = orjson.loads(stored.payload)
         for name, row in _event_rows(event, stored, lambda one: _given(one, known, find), rules):
             rows.setdefault(name, []).append(row)
@@ -114,6 +113,9 @@ def _event_rows(
     occurred = datetime.fromisoformat(event["occurred_at"])
     times: Row = {"member_id": stored.member_id, "occurred_at": occurred, "known_at": _time(stored.received_at)}
     properties = event.get("properties") or {}
+    if event.get("anonymous_id") and not stored.member_id.startswith(ANONYMOUS):
+        card = f"{ANONYMOUS}{event['anonymous_id']}"
+        yield "identities", {**times, "card_id": card}
     if kind in ("purchase", "return"):
         yield "purchases", {**times, **_purchase(event, properties)}
     if kind in ("points_earn", "points_burn"):

@@ -84,6 +84,16 @@ class Memory:
     consents: Mapping[str, bool]
     """Purposes to which the member has consented or objected through events."""
 
+    def joined(self, other: Memory) -> Memory:
+        """The memory of two ids of one member: an objection under either holds, and so does the first exposure."""
+        contacts = sorted((*self.contacts, *other.contacts), key=lambda contact: contact.at)
+        both = {**other.consents, **self.consents}
+        consents = {
+            purpose: yes and other.consents.get(purpose, True) and self.consents.get(purpose, True)
+            for purpose, yes in both.items()
+        }
+        return Memory(tuple(contacts), {**other.exposures, **self.exposures}, consents)
+
 
 _MEMORY = """
 select 0, at, candidate_id, candidate_type, family, channel from contacts where member_id = ? and at >= ?

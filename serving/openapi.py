@@ -9,17 +9,27 @@ from pydantic.json_schema import models_json_schema
 from serving.contract import (
     ID_PATTERN,
     PATHS,
+    REQUESTS,
     BatchAnswer,
     BatchRequest,
     DecisionAnswer,
     DecisionRequest,
+    RecommendationRequest,
 )
 from serving.events import EventsAnswer, EventsRequest
 
 SIMPLE_FILTER = r"^[a-z]{3,12}_(==|!=|<|<=|>|>=)_-?[0-9]{1,6}$".replace("_", " ")
 """What a machine may make up as a filter; people write more (`serving.filters`)."""
 
-_MODELS = (DecisionRequest, BatchRequest, DecisionAnswer, BatchAnswer, EventsRequest, EventsAnswer)
+_MODELS = (
+    DecisionRequest,
+    RecommendationRequest,
+    BatchRequest,
+    DecisionAnswer,
+    BatchAnswer,
+    EventsRequest,
+    EventsAnswer,
+)
 _TITLES = {
     "offer": ("offers", "Offers for a member"),
     "action": ("nextBestAction", "The next best action for a member, offers' products included"),
@@ -76,7 +86,7 @@ _MEMBER: dict[str, Any] = {
 def document(*, open_door: bool = False) -> dict[str, Any]:
     """The document; with `open_door` nothing asks for a key."""
     paths: dict[str, Any] = {
-        path: {"post": _post(*_TITLES[family], DecisionRequest, DecisionAnswer)} for family, path in PATHS.items()
+        path: {"post": _post(*_TITLES[family], REQUESTS[family], DecisionAnswer)} for family, path in PATHS.items()
     }
     paths["/v1/decisions/batch"] = {
         "post": _post("decideBatch", "The same decision for up to 500 members", BatchRequest, BatchAnswer)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import filters
 from features.online import MemberRows
+from serving.cards import Cards
 from serving.champions import Champions
+from serving.members import Member
 from serving.products import Products
 from serving.rulebook import Controls, Rulebook
-from serving.snapshot import Ask
+from serving.snapshot import Ask, Learned, Trait
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,30 +29,76 @@ class Present:
     controls: Controls = field(default_factory=Controls)
     products: Products = field(default_factory=Products)
     rows: MemberRows | None = None
+    cards: Cards = field(default_factory=Cards)
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What was refused at the last look: source → sentences. The last good one goes on."""
 
-    def allowed(self, ask: Ask) -> NDArray[np.bool_] | None:
-        """(n_products,): the products a request wants at all; None where it wants any.
+    def allowed(self, ask: Ask, at: float) -> NDArray[np.bool_] | None:
+        """(n_products,): the products that can be had and that a request wants at all; None where that is all of them.
+
+        Only a request for products narrows them.
 
         Raises:
             filters.FilterError: the request's filter cannot be read.
         """
-        if self.champions.taste is None or not (ask.filter or ask.include):
+        if self.champions.taste is None:
             return None
+        gone = self.products.gone(at)
+        if ask.family != "product" or not (ask.filter or ask.include or ask.popularity_cap):
+            return _mask(self, gone, _Wanted()) if gone else None
         values = tuple(sorted(ask.filter_values.items()))
-        return _mask(self, ask.filter, values, ask.include)
+        return _mask(self, gone, _Wanted(ask.filter, values, ask.include, ask.popularity_cap))
+
+    def mixable(self, member: Member | None, ask: Ask, at: float, count: int) -> Learned:
+        """What the models say where a list will be mixed: `count` of the best, as many that fit each boost, all traits.
+
+        Raises:
+            filters.FilterError: the filter of a boost cannot be read.
+        """
+        allowed = self.allowed(ask, at)
+        values = tuple(sorted(ask.filter_values.items()))
+        raised = [_mask(self, frozenset(), _Wanted(one.filter, values)) for one in ask.boosts if one.factor > 1.0]
+        pool = self.champions.pool_for(member, at, count, allowed, raised)
+        keeps = [(filters.compile(one.filter, ask.filter_values), one.factor) for one in ask.boosts]
+        traits = {}
+        for product, _, rank in pool:
+            facts = self.facts(product)
+            factor = prod([by for keep, by in keeps if keep(facts)], start=1.0)
+            category = facts.get("category")
+            traits[product] = Trait(rank, str(category) if category else None, factor)
+        learned = self.champions.learned(member, at, 0)
+        products = tuple((product, score) for product, score, _ in pool)
+        return replace(learned, products=products, traits=traits, narrowed=True)
+
+    def facts(self, product: str) -> Mapping[str, object]:
+        """What a filter may ask of a product."""
+        facts, taste = self.products.facts.get(product, {}), self.champions.taste
+        place = None if taste is None else taste.positions.get(product)
+        if taste is None or place is None:
+            return facts
+        return {"id": product, **facts, "popularity": float(taste.popularity[place])}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a request says of the products it wants."""
+
+    filter: str | None = None
+    values: tuple[tuple[str, str | float | bool], ...] = ()
+    include: tuple[str, ...] = ()
+    popularity_cap: float | None = None
 
 
 @lru_cache(maxsize=64)
-def _mask(
-    present: Present, text: str | None, values: tuple[tuple[str, str | float | bool], ...], include: tuple[str, ...]
-) -> NDArray[np.bool_]:
+def _mask(present: Present, gone: frozenset[str], wanted: _Wanted) -> NDArray[np.bool_]:
     taste = present.champions.taste
     names = [] if taste is None else taste.names.tolist()
-    wanted = frozenset(include)
-    keep = filters.compile(text, dict(values)) if text else None
-    facts = present.products.facts
-    mask = np.array([(not wanted or name in wanted) and (keep is None or keep(facts.get(name, {}))) for name in names])
+    among = frozenset(wanted.include or names) - gone
+    mask = np.array([name in among for name in names], bool)
+    if wanted.filter:
+        keep = filters.compile(wanted.filter, dict(wanted.values))
+        mask &= np.array([name in among and keep(present.facts(name)) for name in names], bool)
+    if wanted.popularity_cap is not None and taste is not None:
+        mask &= taste.popularity <= wanted.popularity_cap
     mask.setflags(write=False)
     return mask

@@ -9,6 +9,7 @@ from typing import Any
 from serving.snapshot import (
     Ask,
     Bill,
+    Boost,
     Chances,
     Contact,
     Decision,
@@ -19,6 +20,7 @@ from serving.snapshot import (
     Result,
     Snapshot,
     Suppressed,
+    Trait,
     Value,
 )
 
@@ -119,7 +121,9 @@ def ask_of(found: Mapping[str, Any]) -> Ask:
     """What was asked."""
     kept = found["ask"]
     lists = {name: tuple(kept[name]) for name in ("include", "exclude")}
-    return Ask(**{**kept, **lists, "placements": tuple(Placement(**one) for one in kept["placements"])})
+    boosts = tuple(Boost(**one) for one in kept.get("boosts", ()))
+    places = tuple(Placement(**one) for one in kept["placements"])
+    return Ask(**{**kept, **lists, "boosts": boosts, "placements": places})
 
 
 def learned_of(found: Mapping[str, Any]) -> Learned:
@@ -130,6 +134,8 @@ def learned_of(found: Mapping[str, Any]) -> Learned:
         products=tuple((product, score) for product, score in kept["products"]),
         responses={kind: ResponseEstimate(**one) for kind, one in kept["responses"].items()},
         versions=kept["versions"],
+        traits={product: Trait(**one) for product, one in kept.get("traits", {}).items()},
+        narrowed=kept.get("narrowed", False),
     )
 
 

@@ -54,6 +54,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """Products that fit the filter count `factor` times as much."""
+
+    filter: str
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What the caller asked for, checked."""
 
@@ -66,6 +74,21 @@ class Ask:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     explain: Literal["none", "reasons", "full"] = "reasons"
+    boosts: tuple[Boost, ...] = ()
+    diversity: float = 0.0
+    max_per_category: int | None = None
+    popularity_cap: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What of a product mattered when a list was mixed."""
+
+    rank: int
+    """Its rank in the model's order of all that could be named."""
+    category: str | None = None
+    factor: float = 1.0
+    """Of all boosts that fit it, multiplied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,10 @@ class Learned:
     responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
     """Candidate type → estimate; only where an experiment stands behind it."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    traits: Mapping[str, Trait] = field(default_factory=dict)
+    """Product id → what it is, where the request wants a mixed list."""
+    narrowed: bool = False
+    """Whether some products could not be named at all: by the request, or because they cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)

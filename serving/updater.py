@@ -12,17 +12,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import pandas as pd
 
-from features import catalog, history
+from features import catalog, history, identity
 from features.entities import Programme
 from features.workspace import Workspace
 from serving import export
-from serving.journal import Journal, JournalError
+from serving.journal import Journal, JournalError, StoredEvent
 
 EVERY_S = 0.2
 AT_ONCE = 2_000
@@ -74,17 +75,35 @@ def step(ws: Workspace, journal: Journal, position: int, at: datetime, refresh: 
     events = journal.read_events(position, AT_ONCE)
     if not events:
         return position
-    members = sorted({event.member_id for event in events if not event.member_id.startswith("~")})
+    cards = {**identity.read(ws.tables), **_said(events)}
+    owners = {cards.get(event.member_id, event.member_id) for event in events}
+    members = sorted(owner for owner in owners if not owner.startswith(identity.ANONYMOUS))
     if members:
         programme = catalog.load(ws.catalog).programme
-        refresh(ws, programme, at, fresh(ws, journal, programme, members), members)
+        refresh(ws, programme, at, fresh(ws, journal, programme, members, cards), members)
     return events[-1].seq
 
 
-def fresh(ws: Workspace, journal: Journal, programme: Programme, members: Sequence[str]) -> dict[str, object]:
-    """What the journal has of these members beyond the tables, as typed rows."""
-    events = journal.events_of(members, history.watermark(ws.tables) or 0)
-    return dict(export.tables(events, (), journal.find_decision, programme.points))
+def _said(events: Sequence[StoredEvent]) -> dict[str, str]:
+    """Anonymous visit → member, where an event names both."""
+    found = {}
+    for event in events:
+        visit = orjson.loads(event.payload).get("anonymous_id")
+        if visit and not event.member_id.startswith(identity.ANONYMOUS):
+            found[identity.ANONYMOUS + visit] = event.member_id
+    return found
+
+
+def fresh(
+    ws: Workspace, journal: Journal, programme: Programme, members: Sequence[str], cards: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """What the journal has of these members beyond the tables, as typed rows; what came from their cards as theirs."""
+    wanted = set(members)
+    ids = [*members, *(card for card, owner in cards.items() if owner in wanted)]
+    events = journal.events_of(ids, history.watermark(ws.tables) or 0)
+    found = export.tables(events, (), journal.find_decision, programme.points)
+    found.pop("identities", None)
+    return {name: rows.assign(member_id=rows["member_id"].replace(dict(cards))) for name, rows in found.items()}
 
 
 def _now(ws: Workspace, clock: Callable[[], float]) -> datetime:

@@ -28,6 +28,7 @@ class Views:
         """
         house, at = self.house, self.house.now()
         present = house.watch.present()
+        member_id = present.cards.owner(member_id)
         stored = house.engine.fetch(member_id, present)
         if stored is None:
             raise refuse(503, "the online store does not answer", retry_after="1")
@@ -37,7 +38,7 @@ class Views:
             raise refuse(503, str(error), retry_after="60") from None
         if member is None:
             raise refuse(404, f"member {shown(member_id)} is not known")
-        consents = {**member.state.consents, **house.journal.memory(member_id, 0).consents}
+        consents = {**member.state.consents, **house.engine.memory(member_id, present, 0).consents}
         return profile(member_id, member, consents, at, present.rulebook.catalog.programme, present.champions)
 
     def decision(self, decision_id: str) -> dict[str, Any]:

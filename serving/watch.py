@@ -14,13 +14,14 @@ from pathlib import Path
 import orjson
 
 from features import online
+from features.identity import LINKS
 from features.workspace import Workspace
-from serving import access, champions, products, rulebook
+from serving import access, cards, champions, products, rulebook
 from serving.access import Keys, KeysError
 from serving.champions import Champions
 from serving.present import Present
 from serving.problems import refuse
-from serving.products import Products
+from serving.products import AssortmentError, Products
 from serving.rulebook import Controls, Rulebook, RulebookError
 
 EVERY_S = 0.2
@@ -87,7 +88,8 @@ class Watch:
             return
         self._when("controls", (ws.controls,), self._take_controls)
         self._when("online", (ws.online, ws.config_folder / "feature_store.yaml"), self._take_online)
-        self._when("products", (ws.tables / "products.parquet",), self._take_products)
+        self._when("products", (ws.tables / "products.parquet", ws.assortment), self._take_products)
+        self._when("cards", (ws.tables / LINKS,), self._take_cards)
         self._when("champions", (ws.champions,), self._take_champions)
 
     def _when(self, source: str, paths: tuple[Path, ...], take: Callable[[], tuple[str, ...]]) -> None:
@@ -168,7 +170,14 @@ class Watch:
         return () if rows is not None else ("there is no online store yet; run `tessera features`",)
 
     def _take_products(self) -> tuple[str, ...]:
-        self._swap(products=products.read(self._ws.tables))
+        try:
+            self._swap(products=products.read(self._ws.tables, self._ws.assortment))
+        except AssortmentError as error:
+            return (str(error),)
+        return ()
+
+    def _take_cards(self) -> tuple[str, ...]:
+        self._present = replace(self.present(), cards=cards.read(self._ws.tables))
         return ()
 
     def _take_champions(self) -> tuple[str, ...]:

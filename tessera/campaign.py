@@ -62,7 +62,8 @@ def decide(ws: Workspace, member: str | None, family: str, channel: str, out: Pa
     needs_tables(ws)
     with _house(ws) as house:
         asked = DecisionRequest.model_validate({"member_id": member, "channel": channel, "direction": "outbound"})
-        plan = house.engine.plan(call(FAMILIES[family], member, asked, house.now(), b""))
+        owner = house.watch.present().cards.owner(member)
+        plan = house.engine.plan(call(FAMILIES[family], owner, asked, house.now(), b""))
         if plan.row is not None:
             house.journal.append_decisions([plan.row])
         print(orjson.dumps(plan.answer, option=orjson.OPT_INDENT_2).decode())

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features import catalog, history, merging, points, sources
+from features import catalog, history, identity, merging, points, sources
 from features.border import no_rejects
 from features.entities import Programme
 from features.history import MergeSummary
@@ -72,14 +72,17 @@ def run(ws: Workspace, of: History, *, append: bool) -> Workspace:
     programme = catalog.load(ws.catalog).programme
     with steps.step(f"read {of.source}"):
         read = _simulated(of) if of.source == "simulated" else _from_files(of, programme)
-    with _target(ws, append=append) as target:
+    with _target(ws, append=append) as (target, received):
         with steps.step("check and merge into typed tables"):
-            merged = _merge(ws, target, read.parts)
+            merged = _merge(ws, identity.arriving(target, received), read.parts)
+            linked = identity.follow(target, received)
         _usable(target, of.source)
         with steps.step("points by the programme's rules"):
             entries = points.refresh(target, programme)
     ws = _own_offers(ws, read.offers)
     steps.note(clock.follow(ws, history.ends_at(ws.tables)))
+    if linked:
+        steps.note(f"{linked:,} cards and visits belong to another member: their rows follow it")
     _tell(ws, steps, read, merged, entries)
     _tell_rules(ws, of.source, steps, read, merged)
     return ws
@@ -94,27 +97,33 @@ def from_journal(ws: Workspace) -> int:
     from serving import export
 
     programme = catalog.load(ws.catalog).programme
-    tables, watermark = export.since(ws.journal, history.watermark(ws.tables) or 0, programme.points)
-    history.merge(ws.tables, tables, watermark=watermark)
+    arriving = identity.arriving(ws.tables, ws.received)
+    tables, watermark = export.since(ws.journal, history.watermark(arriving) or 0, programme.points)
+    history.merge(arriving, tables, watermark=watermark)
+    identity.follow(ws.tables, ws.received)
     points.refresh(ws.tables, programme)
     return sum(map(len, tables.values()))
 
 
 @contextmanager
-def _target(ws: Workspace, *, append: bool) -> Iterator[Path]:
-    """The folder to merge into: the tables themselves, or one that takes their place if all goes well."""
+def _target(ws: Workspace, *, append: bool) -> Iterator[tuple[Path, Path]]:
+    """The folders of tables and of received rows: those there are, or new ones that take their place at the end."""
     if append:
-        yield ws.tables
+        yield ws.tables, ws.received
         return
-    fresh = ws.root / "tables.new"
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = {ws.received: ws.root / "received.new", ws.tables: ws.root / "tables.new"}
+    for folder in fresh.values():
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        yield fresh
+        yield fresh[ws.tables], fresh[ws.received]
         _forget_states(ws)
-        shutil.rmtree(ws.tables, ignore_errors=True)
-        fresh.rename(ws.tables)
+        for place, folder in fresh.items():
+            shutil.rmtree(place, ignore_errors=True)
+            if folder.exists():
+                folder.rename(place)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        for folder in fresh.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget_states(ws: Workspace) -> None:

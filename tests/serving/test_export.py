@@ -163,7 +163,11 @@ def test_a_campaign_run_again_gives_the_same_and_counts_nobody_twice(house: Hous
     assert all(answer["meta"]["repeated"] for answer in again)
 
 
-def test_visitors_stay_in_the_journal_and_an_absent_journal_gives_nothing(house: House, tmp_path: Path) -> None:
+def test_a_visit_has_an_id_of_its_own_until_an_event_says_whose_it_was(house: House, tmp_path: Path) -> None:
     report(house.journal, {"event_id": "e1", "type": "check_in", "member_id": None, "anonymous_id": "cookie"})
-    assert exported(house.ws.journal) == {}
+    assert exported(house.ws.journal)["engagements"]["member_id"].tolist() == ["~cookie"]
+    report(house.journal, {"event_id": "e2", "type": "check_in", "member_id": "M0000001", "anonymous_id": "cookie"})
+    found = exported(house.ws.journal)
+    assert found["engagements"]["member_id"].tolist() == ["~cookie", "M0000001"]
+    assert found["identities"][["card_id", "member_id"]].values.tolist() == [["~cookie", "M0000001"]]
     assert export.since(tmp_path / "absent.db", 7) == ({}, 7)

@@ -11,15 +11,20 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
+import orjson
 import pandas as pd
 import pytest
 
-from features import catalog, store
+from features import catalog, identity, store
 from features.behavior import historical
+from features.border import finish
 from features.history import merge
+from features.tables import TABLES
 from features.workspace import Workspace
-from serving import export
+from serving import export, updater
+from serving.journal import EventRow, Journal
 from serving.updater import update
 from tests.serving.running import ROOT, Running, eventually, served
 
@@ -31,10 +36,10 @@ def updated(ws: Workspace) -> Iterator[Running]:
     """A service with its updater beside it."""
     store.apply(ws, catalog.load(ws.catalog).programme)
     with served(ws.root) as running:
-        updater = subprocess.Popen([sys.executable, "-c", START, str(ws.root)], cwd=ROOT, env=dict(os.environ))
+        beside = subprocess.Popen([sys.executable, "-c", START, str(ws.root)], cwd=ROOT, env=dict(os.environ))
         yield running
-        updater.send_signal(signal.SIGTERM)
-        assert updater.wait(10) == 0
+        beside.send_signal(signal.SIGTERM)
+        assert beside.wait(10) == 0
 
 
 def spent(running: Running, member: str) -> float:
@@ -83,6 +88,56 @@ def test_an_accepted_event_shows_within_two_seconds_and_equals_the_nightly_truth
     pairs = pd.DataFrame({"member_id": ["M0000003"], "at": pd.to_datetime([now], utc=True).as_unit("us")})
     truth = historical(ws.tables, pairs, programme)["lifetime_spend"].iloc[0]
     assert online == pytest.approx(truth)
+
+
+def test_what_a_visitor_did_shows_at_the_member_as_soon_as_an_event_says_who_it_was(ws: Workspace) -> None:
+    now = datetime(2026, 3, 1, 1, tzinfo=UTC)
+    refreshed: list[tuple[list[str], dict[str, pd.DataFrame]]] = []
+
+    def refresh(_ws: Workspace, _programme: object, _at: datetime, rows: Any, members: list[str]) -> int:
+        refreshed.append((members, rows))
+        return len(members)
+
+    journal = Journal(ws.journal)
+    seen = {"type": "check_in", "occurred_at": "2026-02-28T09:00:00Z"}
+
+    def report(name: str, member_id: str | None) -> None:
+        event = {**seen, "event_id": name, "member_id": member_id, "anonymous_id": "cookie"}
+        journal.append_events([EventRow(name, member_id or "~cookie", 1, orjson.dumps(event))])
+
+    report("visit", None)
+    position = updater.step(ws, journal, 0, now, refresh)
+    assert refreshed == []
+    report("login", "M0000004")
+    updater.step(ws, journal, position, now, refresh)
+    ((members, rows),) = refreshed
+    assert members == ["M0000004"]
+    assert rows["engagements"]["engagement_id"].tolist() == ["visit", "login"]
+    assert set(rows["engagements"]["member_id"]) == {"M0000004"}
+    journal.close()
+
+
+def test_a_request_under_a_merged_card_is_about_its_member(ws: Workspace) -> None:
+    store.apply(ws, catalog.load(ws.catalog).programme)
+    with served(ws.root) as running, running.http() as http:
+        ask = {"channel": "email", "request_id": None}
+        http.post("/v1/offers", json={**ask, "member_id": "OLD-CARD"})
+        event = {"event_id": "stop", "type": "unsubscribe", "member_id": "OLD-CARD", "properties": {"channel": "email"}}
+        assert http.post("/v1/events", json={"events": [event]}).json()["accepted"] == 1
+        identity_row = {"card_id": "OLD-CARD", "member_id": "M0000005"}
+        moment = datetime(2026, 2, 28, tzinfo=UTC)
+        rows = pd.DataFrame([{**identity_row, "occurred_at": moment, "known_at": moment}])
+        merge(ws.tables, {"identities": finish(rows, TABLES["identities"])})
+        identity.follow(ws.tables, ws.received)
+
+        def joined() -> bool:
+            return bool(
+                http.post("/v1/offers", json={**ask, "member_id": "OLD-CARD"}).json()["member_id"] == "M0000005"
+            )
+
+        eventually(joined, seconds=3.0)
+        assert http.get("/v1/members/OLD-CARD").json()["member_id"] == "M0000005"
+        assert http.get("/v1/members/M0000005").json()["consents"]["email"] is False
 
 
 def test_with_nothing_but_decisions_in_the_journal_the_updater_rests(ws: Workspace) -> None:
