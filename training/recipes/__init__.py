@@ -11,7 +11,19 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from training.interactions import Interactions
-from training.recipes import als, blend, bpr, ease, item_item, lightfm_hybrid, popularity, repeat, scaled_als
+from training.recipes import (
+    als,
+    blend,
+    bpr,
+    ease,
+    item_item,
+    lightfm_hybrid,
+    linear,
+    popularity,
+    repeat,
+    scaled_als,
+    spectral,
+)
 from training.recipes.recipe import LIMITS, Cost, Fitted, Limits, Recipe, RecipeError, grows_with_purchases
 
 RECIPES: dict[str, Recipe] = {
@@ -24,6 +36,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe("bpr", bpr.BprConfig, bpr.fit, bpr.cost),
         Recipe("item_item", item_item.ItemItemConfig, item_item.fit, item_item.cost),
         Recipe("ease", ease.EaseConfig, ease.fit, ease.cost),
+        Recipe("spectral", spectral.SpectralConfig, spectral.fit, spectral.cost),
+        Recipe("linear", linear.LinearConfig, linear.fit, linear.cost),
         Recipe("blend", blend.BlendConfig, blend.fit, blend.cost),
         Recipe("lightfm_hybrid", lightfm_hybrid.LightfmHybridConfig, lightfm_hybrid.fit, lightfm_hybrid.cost),
     )

@@ -35,13 +35,13 @@ _BYTES = 12
 class EaseConfig:
     """Configuration of `ease`."""
 
-    regularization: float = Field(default=3.0, gt=0)
+    regularization: float = Field(default=5.0, gt=0)
     """λ as a multiple of a member's typical squared length (`degrees.typical_norm`)."""
     member_power: float = Field(default=0.3, ge=0, le=1)
     """Members' rows are divided by (sum of the row)^this: busy members count less."""
     product_power: float = Field(default=0.25, ge=0, le=1)
     """Products' columns are divided by (sum of the column)^this, so that λ weighs less on rare ones."""
-    half_life_days: float = Field(default=180.0, gt=0)
+    half_life_days: float = Field(default=365.0, gt=0)
     """After this time a purchase counts half, in learning and in scoring."""
     memory_mb: float = Field(default=1024.0, gt=0)
     """The square of products with products may take this much while fitting; a third of it is kept in the artefact."""
