@@ -34,7 +34,9 @@ def frame(
 def train(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
-    model: Annotated[list[str] | None, typer.Option("--model", help="taste, churn or response; default all.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="taste, churn, lifetime or response; default all.")
+    ] = None,
 ) -> None:
     """Train challengers and register them with their figures."""
     from tessera import build
@@ -47,7 +49,9 @@ def train(
 def promote(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
-    model: Annotated[list[str] | None, typer.Option("--model", help="taste, churn or response; default all.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="taste, churn, lifetime or response; default all.")
+    ] = None,
     force: Annotated[
         str | None, typer.Option("--force", help="Promote whatever the gate says; the reason is recorded.")
     ] = None,
@@ -58,6 +62,47 @@ def promote(
     from tessera.setup import locate
 
     raise typer.Exit(build.promote(locate(home, configs), model, force, rollback=rollback))
+
+
+@app.command()
+def backtest(
+    model: Annotated[str, typer.Argument(help="churn (with the next purchase).")] = "churn",
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", help="Days; default: churn.horizon_days, else the programme's.", min=1)
+    ] = None,
+    cut_offs: Annotated[int, typer.Option("--cut-offs", help="Moments of the past, at most.", min=1)] = 6,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default: HOME/reports/backtest-churn-HORIZON.")
+    ] = None,
+) -> None:
+    """Decide in the past, compare with what followed: ours beside BG/NBD and tuned models of few features."""
+    from tessera import backtest as job
+    from tessera.setup import RefusedError, locate
+
+    if model != "churn":
+        raise RefusedError(f"backtest: {model!r} is unknown; use churn")
+    job.churn(locate(home, configs), horizon, cut_offs, out)
+
+
+@app.command()
+def lineage(
+    decision: Annotated[
+        str | None, typer.Argument(help="Decision id; without one, versions and their decisions.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only this version.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only what was made from the data with this fingerprint.")] = None,
+) -> None:
+    """From a decision back to its models' data, code and settings; or forward from those to their decisions."""
+    from tessera import lineage as job
+    from tessera.setup import locate
+
+    ws = locate(home, configs)
+    job.back(ws, decision) if decision else job.forward(ws, model, version, data)
 
 
 @app.command()
@@ -245,6 +290,30 @@ def peers(
     if train is None:
         raise typer.Exit(job.of_workspace(locate(history, configs), wanted, asked, terms, settings))
     raise typer.Exit(job.of_files(train, test, columns_of(columns), wanted, asked, terms, settings))
+
+
+@app.command()
+def recommend(
+    out: Annotated[Path, typer.Option("--out", help="Parquet file.")],
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every member.")] = False,
+    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=1, max=1000)] = 10,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Condition on products, such as \"category == 'tea' and price < 5\".")
+    ] = None,
+    only_new: Annotated[bool, typer.Option("--only-new", help="Leave out what a member has bought.")] = False,
+    at: Annotated[datetime | None, typer.Option("--at", help="As of this moment (UTC); default: now.")] = None,
+) -> None:
+    """The best products for every member as Parquet; who did not agree to personalisation gets what is popular."""
+    from tessera import recommend as job
+    from tessera.setup import RefusedError, locate
+
+    if not everyone:
+        raise RefusedError(
+            "recommend is for every member: add --all; for one, `tessera decide ID --family recommendations`"
+        )
+    job.run(locate(home, configs), job.Wanted(out, k, filter_, only_new, at))
 
 
 @app.command()

@@ -73,11 +73,11 @@ class ChurnConfig:
     """How many horizons each member at each cut-off teaches beside the programme's own."""
     most_rows: int = Field(default=200_000, ge=1000)
     """Rows to learn from, at most; where there are more they are drawn by lot."""
-    trees: int = Field(default=200, ge=1)
+    trees: int = Field(default=125, ge=1)
     """At most; how many are kept is chosen on members left out."""
     leaves: tuple[int, ...] = Field(default=(6,), min_length=1)
     """Sizes of tree to choose from, likewise."""
-    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
     min_leaf: int = Field(default=200, ge=1)
     """Rows; a member gives several."""
     feature_share: float = Field(default=0.4, gt=0, le=1)

@@ -1,7 +1,7 @@
 """What a data scientist would have picked instead: models of churn from recency, frequency and spend alone.
 
-Each is tuned over a grid on the youngest closed cut-off after learning at the older ones, and then learns from all of
-them: the same rows, the same cut-offs and the same care as ours. BG/NBD needs no labels.
+Each is tuned over a grid by AUC, on members left out in turn and on the youngest cut-off left out, and then learns from
+all: the same rows, the same cut-offs and no less care than ours. BG/NBD needs no labels.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.learned.rhythm import NEEDED
-from training import bgnbd, metrics
+from training import bgnbd, metrics, purchase_days
 from training.churn import rows_of, slice_of
 from training.frames import Cuts
 
@@ -28,6 +27,7 @@ _NARROWER = (("recency_days", "baskets_90d", "spend_90d"), ("recency_days", "bas
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 _TREES = ((4, 50), (4, 100), (8, 50), (8, 100), (16, 100))
 """(leaves, trees)"""
+_FOLDS = 2
 
 
 def logistic(frame: pd.DataFrame, cuts: Cuts) -> Scorer:
@@ -62,33 +62,34 @@ def boosted(frame: pd.DataFrame, cuts: Cuts, seed: int) -> Scorer:
     )
 
 
-def rhythm(features: pd.DataFrame, horizon_days: float) -> Scorer:
-    """BG/NBD's own chance of no purchase in the horizon, fitted on all who had bought by then.
+def rhythm(purchases: pd.DataFrame, at: datetime) -> tuple[bgnbd.Buying, pd.DataFrame]:
+    """BG/NBD as its authors have it, fitted on everybody who had bought by then.
 
     Args:
-        features: a row for every member at the cut-off, lapsed ones included, with the columns a rhythm is read from.
-        horizon_days: the horizon.
+        purchases: lines, as in the table of this name.
+        at: the cut-off.
+
+    Returns:
+        The model, and for each member what it knows of them (`training.purchase_days.summary`).
     """
-    model = bgnbd.fit(habits(features))
-    return lambda frame: bgnbd.silent(model, habits(frame), horizon_days)
-
-
-def habits(frame: pd.DataFrame) -> bgnbd.Habits:
-    """Baskets after the first, days to the last and days since the first, as BG/NBD takes them."""
-    baskets, recency, age = np.nan_to_num(rows_of(frame, NEEDED)).T
-    repeats = np.maximum(baskets - 1.0, 0.0)
-    return bgnbd.Habits.of(repeats, np.where(repeats > 0, np.maximum(age - recency, 0.0), 0.0), age)
+    found = purchase_days.summary(purchases, at)
+    return bgnbd.fit(purchase_days.habits(found)), found
 
 
 def _best(frame: pd.DataFrame, cuts: Cuts, grid: Sequence[Fit]) -> Scorer:
-    learn, choose = slice_of(frame, cuts.learn), slice_of(frame, (cuts.calibrate,))
-    label = choose["churned"].to_numpy(dtype=bool)
-    reached = [metrics.auc(label, fit(learn)(choose)) for fit in grid]
-    return grid[int(np.argmax(reached))](slice_of(frame, _closed(cuts)))
+    """The setting that ranks best, on average of members left out in turn and of the youngest cut-off left out."""
+    learn, late = slice_of(frame, cuts.learn), slice_of(frame, (cuts.calibrate,))
+    known = pd.concat([learn, late], ignore_index=True)
+    fold = pd.factorize(known["member_id"], sort=True)[0] % _FOLDS
+    label, label_late = (each["churned"].to_numpy(dtype=bool) for each in (known, late))
 
+    def reached(fit: Fit) -> float:
+        score = np.empty(len(known))
+        for out in range(_FOLDS):
+            score[fold == out] = fit(known[fold != out])(known[fold == out])
+        return metrics.auc(label, score) + metrics.auc(label_late, fit(learn)(late))
 
-def _closed(cuts: Cuts) -> tuple[datetime, ...]:
-    return (*cuts.learn, cuts.calibrate)
+    return max(grid, key=reached)(known)
 
 
 def _logistic(learn: pd.DataFrame, columns: Sequence[str], strength: float) -> Scorer:
