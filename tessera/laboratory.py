@@ -317,6 +317,30 @@ def recommend(
 
 
 @app.command()
+def recommend(
+    out: Annotated[Path, typer.Option("--out", help="Parquet file.")],
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every member.")] = False,
+    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=1, max=1000)] = 10,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Condition on products, such as \"category == 'tea' and price < 5\".")
+    ] = None,
+    only_new: Annotated[bool, typer.Option("--only-new", help="Leave out what a member has bought.")] = False,
+    at: Annotated[datetime | None, typer.Option("--at", help="As of this moment (UTC); default: now.")] = None,
+) -> None:
+    """The best products for every member as Parquet; who did not agree to personalisation gets what is popular."""
+    from tessera import recommend as job
+    from tessera.setup import RefusedError, locate
+
+    if not everyone:
+        raise RefusedError(
+            "recommend is for every member: add --all; for one, `tessera decide ID --family recommendations`"
+        )
+    job.run(locate(home, configs), job.Wanted(out, k, filter_, only_new, at))
+
+
+@app.command()
 def bench(what: Annotated[str, typer.Argument(help="serve, features, train or bulk.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run

@@ -51,6 +51,19 @@ def keep(ws: Workspace, version: str, member_ids: NDArray[np.str_], vectors: NDA
     return int(known.sum())
 
 
+def kept(ws: Workspace, version: str) -> tuple[NDArray[np.str_], NDArray[np.float32], float] | None:
+    """Member ids in order, (n,), their vectors, (n, k), and up to when these know purchases (epoch seconds).
+
+    None where the version has no vectors.
+    """
+    path = _path(ws, version)
+    frame = pd.read_parquet(path).sort_values("member_id") if path.exists() else pd.DataFrame()
+    if frame.empty:
+        return None
+    vectors = np.stack([np.frombuffer(vector, "<f4") for vector in frame["vector"]])
+    return frame["member_id"].to_numpy(np.str_), vectors, frame["event_timestamp"].iloc[0].timestamp()
+
+
 def push(ws: Workspace, version: str, at: datetime) -> int:
     """Bring a version's vectors into the online store, whatever version lies there, and say how many.
 
