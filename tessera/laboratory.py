@@ -317,27 +317,20 @@ def recommend(
 
 
 @app.command()
-def recommend(
-    out: Annotated[Path, typer.Option("--out", help="Parquet file.")],
+def tradeoff(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Every member.")] = False,
-    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=1, max=1000)] = 10,
-    filter_: Annotated[
-        str | None, typer.Option("--filter", help="Condition on products, such as \"category == 'tea' and price < 5\".")
-    ] = None,
-    only_new: Annotated[bool, typer.Option("--only-new", help="Leave out what a member has bought.")] = False,
-    at: Annotated[datetime | None, typer.Option("--at", help="As of this moment (UTC); default: now.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Whose lists.")] = "als",
+    days: Annotated[float, typer.Option(help="How much of the end judges.", min=0.01)] = 28.0,
+    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=2, max=50)] = 10,
+    members: Annotated[int, typer.Option(help="Judge at most so many members.", min=1)] = 2_000,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HOME/reports/tradeoff.")] = None,
 ) -> None:
-    """The best products for every member as Parquet; who did not agree to personalisation gets what is popular."""
-    from tessera import recommend as job
-    from tessera.setup import RefusedError, locate
+    """What a request's diversity and popularity_cap cost in accuracy and bring in spread, with a picture."""
+    from tessera import tradeoff as job
+    from tessera.setup import locate
 
-    if not everyone:
-        raise RefusedError(
-            "recommend is for every member: add --all; for one, `tessera decide ID --family recommendations`"
-        )
-    job.run(locate(home, configs), job.Wanted(out, k, filter_, only_new, at))
+    job.run(locate(home, configs), recipe, days, k, members, out)
 
 
 @app.command()

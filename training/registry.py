@@ -116,6 +116,21 @@ def find(ws: Workspace, name: str, alias: Alias) -> Version | None:
     return None if number is None else get(ws, name, number)
 
 
+def names(ws: Workspace) -> list[str]:
+    """Every model that was ever registered."""
+    if not _database(ws).exists():
+        return []
+    return sorted(str(model.name) for model in _client(ws).search_registered_models())
+
+
+def versions(ws: Workspace, name: str) -> list[Version]:
+    """All versions of a model, the oldest first."""
+    if not _database(ws).exists():
+        return []
+    found = _client(ws).search_model_versions(f"name = '{name}'")
+    return [get(ws, name, number) for number in sorted((str(one.version) for one in found), key=int)]
+
+
 def aliases(ws: Workspace, name: str) -> dict[str, str]:
     """Alias → version number; empty for a model that was never registered."""
     if not _database(ws).exists():

@@ -28,6 +28,7 @@ COMMANDS = [
     "bench",
     "report",
     "segments",
+    "lineage",
 ]
 HEAVY = [
     "feast",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from features.workspace import Workspace
+from serving.journal import Journal
 from tessera import demo
 from tests import whole
 from tests.conftest import Demonstrated
 from tests.serving.running import eventually, free_port
+from training import registry
 
 ENDPOINTS = (
     "/v1/offers",
@@ -82,3 +85,24 @@ def test_a_port_in_use_is_said_before_anything_is_made(tmp_path: Path) -> None:
 def test_the_demonstration_of_the_shipped_size_holds(tmp_path: Path) -> None:
     said = whole.tessera(Workspace(tmp_path / "home"), "demo", "--once", "--port", str(free_port()))
     assert said.returncode == 0, said.stderr
+
+
+def test_a_decision_leads_back_to_data_code_and_settings_and_they_lead_forward_to_it(
+    demonstrated: Demonstrated,
+) -> None:
+    ws = Workspace(demonstrated.home)
+    journal = Journal(ws.journal)
+    decision = journal.read_decisions(limit=1)[0]
+    journal.close()
+    back = whole.tessera(ws, "lineage", decision.decision_id).stdout
+    taste = registry.get(ws, "taste", registry.champions(ws)["taste"])
+    assert f"{decision.family} for {decision.member_id}" in back
+    assert f"taste {taste.number}: {taste.record['form']}" in back
+    assert f"data {taste.record['data_fingerprint'][:12]}, code {taste.record['code']}" in back
+    assert "gate passed" in back
+    assert re.search(r"^  code [0-9a-f]{12}$", back, re.MULTILINE)
+    forward = whole.tessera(ws, "lineage", "--data", taste.record["data_fingerprint"][:12]).stdout
+    (line,) = [line for line in forward.splitlines() if line.startswith(f"taste {taste.number}:")]
+    assert "0 decisions" not in line and " decisions, from " in line
+    missing = whole.tessera(ws, "lineage", "--model", "taste", "--version", "99")
+    assert (missing.returncode, "no registered version fits" in missing.stderr) == (2, True)
