@@ -6,6 +6,8 @@ applied to features of a member that serving has at hand anyway.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,3 +89,26 @@ class Rhythm:
         out[:, 5] = baskets <= 1.0
         out[:, 6] = np.minimum(np.maximum(np.log((gone + np.exp(quiet)) / some), -_WIDEST), _WIDEST)
         return out
+
+    def terms_of_one(self, known: Sequence[float], days: float) -> list[float]:
+        """The same for one member, (3,) → (7,), several times as fast as `terms` for a single row."""
+        baskets, recency, age = (each if each > 0.0 else 0.0 for each in known)
+        repeats, now = max(baskets - 1.0, 0.0), self.alpha + max(age, recency)
+        power = self.r + repeats
+        left = -500.0
+        if repeats > 0.0:
+            odds = self.a / max(self.b + repeats - 1.0, 1e-9)
+            left = min(math.log(odds) + power * math.log(now / max(now - recency, self.alpha)), 500.0)
+        quiet = power * math.log(now / (now + days))
+        silence = math.log((math.exp(left) + math.exp(quiet)) / max(-math.expm1(quiet), 1e-12))
+        rate = (repeats + _PRIOR_BASKETS) / (age + _PRIOR_DAYS)
+        since = math.log1p(recency)
+        return [
+            min(max(-left, -_WIDEST), _WIDEST),
+            math.log(rate),
+            math.log1p(recency * rate),
+            math.log1p(max(age - recency, 0.0)),
+            since * since,
+            float(baskets <= 1.0),
+            min(max(silence, -_WIDEST), _WIDEST),
+        ]
