@@ -25,6 +25,7 @@ from training.folds import folds
 from training.ledger import Ledger
 from training.protocols import Split, by_name
 from training.recipes import Recipe, RecipeError
+from training.search import defaults, space
 from training.settings import parse
 from training.tune import Plan, Tried, TuneError, best, frontier
 from training.tune_picture import draw
@@ -81,7 +82,7 @@ def test_a_search_is_never_below_where_it_began_and_the_same_twice(tmp_path: Pat
         found.append(studies.tried(study, PLAN))
     first, again = found
     assert [one.settings for one in first] == [one.settings for one in again]
-    assert first[0].settings == {"window_days": 30.0}
+    assert first[0].settings == defaults("popularity", {})
     assert len(first) == 6
     assert best(first, PLAN).values >= first[0].values
     assert all(len(one.folds["ndcg"]) == 2 for one in first if one.state == "complete")
@@ -157,7 +158,7 @@ def test_workers_share_one_study(tmp_path: Path) -> None:
     plan = replace(PLAN, trials=5, workers=2)
     found = studies.tried(studies.search(plan, _slices(1), tmp_path / "w.journal"), plan)
     assert sorted(one.number for one in found) == list(range(5))
-    assert sum(one.settings == {"window_days": 30.0} for one in found) == 1
+    assert sum(one.settings == defaults("popularity", {}) for one in found) == 1
 
 
 @pytest.mark.parametrize(
@@ -201,10 +202,10 @@ def test_several_objectives_are_searched_together(tmp_path: Path) -> None:
 
 
 def test_the_setting_that_decides_is_named(tmp_path: Path) -> None:
-    plan = replace(PLAN, recipe="repeat", trials=14, sampler="random")
+    plan = replace(PLAN, recipe="item_item", trials=14, sampler="random")
     study = studies.search(plan, _slices(1), tmp_path / "i.journal")
     share = studies.importances(study, plan)
-    assert set(share) <= {"horizon_days", "prior_strength", "prior_buyers"}
+    assert set(share) <= set(space("item_item"))
     assert sum(share.values()) == pytest.approx(1.0)
     drawn = matplotlib.image.imread(draw(plan, studies.tried(study, plan), share, tmp_path / "i.png"))
     assert (np.abs(drawn[:, :, :3] - [0.561, 0.702, 0.804]).max(axis=2) < 0.02).mean() > 0.003
