@@ -10,7 +10,8 @@ A challenger is objected to if
 - a guardrail is broken (`experiments.guardrails`): taste names far fewer products or takes too long for a list;
   churn's chances are further off, or it rests on a feature that broke since it learned;
 - churn: its Brier skill is below the champion's by more than the stated margin, or not above 0 (always saying the base
-  rate would be better), or its AUC is not above 0.5.
+  rate would be better), or its AUC is not above 0.5;
+- lifetime: see `experiments.lifetime_contest`.
 
 Effects of decisions (`response`) predict nothing: what has enough behind it was exported with its interval, and passes.
 """
@@ -135,13 +136,13 @@ def _gap(court: Court, mine: Judged, theirs: Judged) -> Interval:
 def _taste_objections(
     against: Mapping[str, Interval], champions: float | None, rules: GateConfig, metric: str
 ) -> tuple[str, ...]:
-    found = [] if champions is None else _inferior(against["champion"], champions, rules, metric)
+    found = [] if champions is None else inferior(against["champion"], champions, rules, metric)
     if not against[BASELINE].value >= 0:
         found.append(f"{metric} is {against[BASELINE].value:+.4f} against popularity: a list of bestsellers is better")
     return tuple(found)
 
 
-def _inferior(gap: Interval, champions: float, rules: GateConfig, metric: str) -> list[str]:
+def inferior(gap: Interval, champions: float, rules: GateConfig, metric: str) -> list[str]:
     """What is said unless the whole interval of the difference lies above the share that may be lost."""
     allowed = rules.inferior_share * champions
     if gap.low >= -allowed:
@@ -179,7 +180,7 @@ def _judge_churn(court: Court, challenger: Version, champion: Version | None) ->
 def _churn_objections(figures: Mapping[str, float], gap: Interval | None, rules: GateConfig) -> tuple[str, ...]:
     auc, skill = figures["auc"], figures["brier_skill"]
     champions_skill = figures.get("champion_brier_skill")
-    found = [] if gap is None else _inferior(gap, figures["champion_auc"], rules, "AUC")
+    found = [] if gap is None else inferior(gap, figures["champion_auc"], rules, "AUC")
     if champions_skill is not None and not skill >= champions_skill - rules.brier_margin:
         found.append(
             f"Brier skill {skill:.4f} is more than the margin of {rules.brier_margin:g} below the champion's "

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from experiments.contests import JUDGES, Court, Verdict
+from experiments import contests
+from experiments.contests import Court, Verdict
+from experiments.lifetime_contest import judge_lifetime
 from features.learned import golden, load
 from features.learned.churn import load_churn
+from features.learned.lifetime import load_lifetime
+from features.learned.lifetime_golden import check_lifetime
 from features.learned.trees import Trees
 from features.workspace import Workspace
 from training import registry, vectors
 from training.records import Version
+
+JUDGES = {**contests.JUDGES, "lifetime": judge_lifetime}
 
 
 class GateError(ValueError):
@@ -102,6 +108,8 @@ def _serve(ws: Workspace, version: Version, at: datetime) -> int:
 def _check(version: Version, folder: Path) -> None:
     if version.name == "churn":
         golden.check_churn(load_churn(folder), version.record["golden"])
+    elif version.name == "lifetime":
+        check_lifetime(load_lifetime(folder), version.record["golden"])
     elif version.name == "taste":
         form = load(folder)
         if isinstance(form, Trees):

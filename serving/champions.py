@@ -32,11 +32,12 @@ from features.learned.churn import Churn, load_churn
 from features.learned.longest import Longest, longest
 from features.states import decode_taste
 from features.workspace import Workspace
+from serving import lifetime_value
 from serving.members import Member
 from serving.snapshot import Learned, ResponseEstimate
 
-TASTE, CHURN, RESPONSE = "taste", "churn", "response"
-MODELS = (TASTE, CHURN, RESPONSE)
+TASTE, CHURN, LIFETIME, RESPONSE = "taste", "churn", "lifetime", "response"
+MODELS = (TASTE, CHURN, LIFETIME, RESPONSE)
 BUNDLE = "bundle.json"
 _NOBODY = MemberHistory()
 
@@ -121,6 +122,7 @@ class Champions:
 
     taste: Taste | None = None
     churn: ChurnModel | None = None
+    lifetime: lifetime_value.LifetimeModel | None = None
     responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -151,7 +153,7 @@ class Champions:
     def churn_of(self, member: Member) -> float | None:
         """The probability that the member buys nothing within the horizon; None without a churn model."""
         model = self.churn
-        return None if model is None else float(model.form.probability(member.row[model.columns][None, :])[0])
+        return None if model is None else model.form.probability_of_one(member.row[model.columns])
 
     def products_for(
         self, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None = None
@@ -260,6 +262,8 @@ def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[st
         return replace(now, taste=_taste(version, folder, description), versions=versions)
     if name == CHURN:
         return replace(now, churn=_churn_model(version, folder, names, description), versions=versions)
+    if name == LIFETIME:
+        return replace(now, lifetime=lifetime_value.load(version, folder, names, description), versions=versions)
     return replace(now, responses=_responses(folder), versions=versions)
 
 

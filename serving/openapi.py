@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from serving import lifetime_value
 from serving.contract import (
     ID_PATTERN,
     PATHS,
@@ -77,6 +78,7 @@ _MEMBER: dict[str, Any] = {
         "tier": {"type": "object"},
         "points": {"type": "object"},
         "churn": {"type": ["object", "null"]},
+        "lifetime_value": {"anyOf": [{"$ref": "#/components/schemas/LifetimeValue"}, {"type": "null"}]},
         "next_purchase": {"type": ["object", "null"]},
         "consents": {"type": "object", "additionalProperties": {"type": "boolean"}},
     },
@@ -126,7 +128,7 @@ def _schemas() -> dict[str, Any]:
     schemas: dict[str, Any] = found["$defs"]
     for schema in schemas.values():
         _close(schema)
-    return {**schemas, "Problem": _PROBLEM, "Member": _MEMBER}
+    return {**schemas, "Problem": _PROBLEM, "Member": _MEMBER, "LifetimeValue": lifetime_value.SCHEMA}
 
 
 def _close(schema: Any) -> None:

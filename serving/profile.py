@@ -48,7 +48,7 @@ def profile(
         "points": _points(member, at),
         "churn": _churn(member, champions),
         "next_purchase": _next_purchase(member, champions, at),
-        "lifetime_value": None,
+        "lifetime_value": None if champions.lifetime is None else champions.lifetime.told(member.row),
         "consents": dict(consents),
         "region": member.state.region,
         "feature_age_s": max(at - member.built_at, 0.0),

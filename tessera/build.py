@@ -19,7 +19,7 @@ from tessera.setup import RefusedError, needs_tables
 if TYPE_CHECKING:
     from experiments.gate import Promotion
 
-MODELS = ("taste", "churn", "response")
+MODELS = ("taste", "churn", "lifetime", "response")
 
 
 def features(ws: Workspace) -> int:

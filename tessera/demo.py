@@ -70,7 +70,7 @@ def run(ws: Workspace, of: Demo) -> int:
         taste = aside.submit(_fit, ws, "taste")
         build.features(ws)
         with _served(ws, of.port) as url:
-            rest = aside.submit(_fit, ws, "churn", "response")
+            rest = aside.submit(_fit, ws, "churn", "lifetime", "response")
             who = _somebody(ws)
             taste.result()
             _wait_for(url, {"taste"})

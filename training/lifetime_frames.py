@@ -60,10 +60,15 @@ class Plan:
     days: int
     learn: tuple[datetime, ...]
     """For the version: youngest one horizon before `at`, oldest first."""
-    judged: datetime | None
-    """The youngest cut-off whose horizon is closed; None where nothing is learned before it."""
+    judged: datetime
+    """The youngest cut-off whose horizon is closed."""
     learn_before: tuple[datetime, ...]
     """Cut-offs whose horizon was closed at `judged`."""
+
+    @property
+    def every(self) -> tuple[datetime, ...]:
+        """All of them, oldest first."""
+        return tuple(sorted({*self.learn, self.judged, *self.learn_before}))
 
 
 def plan(at: datetime, begins: datetime, days: int | None, cut_offs: int) -> Plan:
@@ -76,21 +81,20 @@ def plan(at: datetime, begins: datetime, days: int | None, cut_offs: int) -> Pla
         cut_offs: to learn at, at most.
 
     Raises:
-        HistoryTooShortError: there is no room for even one cut-off to learn at.
+        HistoryTooShortError: there is no room for a cut-off to learn at and one to judge at.
     """
     fitting = [each for each in HORIZONS if at - timedelta(days=2 * each) >= earliest(begins, each)]
     horizon = days or (fitting[0] if fitting else HORIZONS[-1])
     first = earliest(begins, horizon)
     closed = [at - timedelta(days=horizon * (i + 1)) for i in range(cut_offs + 1)]
     closed = [moment for moment in closed if moment >= first]
-    if not closed:
+    if len(closed) < 2:
         raise HistoryTooShortError(
-            f"a horizon of {horizon} days needs {(first - begins).days + horizon} days of history, there are "
+            f"a horizon of {horizon} days needs {(first - begins).days + 2 * horizon} days of history, there are "
             f"{max(0, (at - begins).days)} (from {begins:%Y-%m-%d} on); load more history or set a shorter "
             "lifetime.horizon_days in training.yaml"
         )
-    learn, before = tuple(sorted(closed[:cut_offs])), tuple(sorted(closed[1 : cut_offs + 1]))
-    return Plan(horizon, learn, closed[0] if before else None, before)
+    return Plan(horizon, tuple(sorted(closed[:cut_offs])), closed[0], tuple(sorted(closed[1 : cut_offs + 1])))
 
 
 def earliest(begins: datetime, days: int) -> datetime:

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.entities import Programme
-from features.learned.lifetime import Lifetime
 from training import value_metrics
 from training.lifetime import Cut, LifetimeConfig, calibrated, coverage, cut, fit
 from training.lifetime_frames import at_cut, chosen, frame, lines
@@ -153,8 +152,3 @@ def rolling(
         *learn, judged = (cut(at_cut(pd.concat(parts), each), names, days, config) for each in (*sorted(wanted), at))
         found.append(told(learn, judged, at, bought, names, days, config, seed))
     return found
-
-
-def with_interval(model: Lifetime, part: Told) -> Lifetime:
-    """The model with intervals as wide as the forecasts of `part` were wrong."""
-    return calibrated(model, part.ours, part.brought)

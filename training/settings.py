@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from training.churn import ChurnConfig
+from training.lifetime import LifetimeConfig
 from training.recipes import Limits, RecipeError, config_from
 from training.response import ResponseConfig
 
@@ -51,6 +52,8 @@ class GateConfig:
     """By how much chances may be further off than the champion's on average."""
     latency_ms: float = Field(default=5.0, gt=0)
     """Milliseconds that one member's list may take on the machine that judges."""
+    decile_margin: float = Field(default=0.02, ge=0)
+    """By how much of all money the deciles of a lifetime-value model may be further off than the champion's."""
     brier_margin: float = Field(default=0.01, ge=0)
     """Brier skill by which a challenger may be below the champion: better ranking does not buy worse probabilities."""
     resamples: int = Field(default=1000, ge=1)
@@ -64,6 +67,7 @@ class TrainingConfig:
     seed: int = 0
     taste: TasteConfig = field(default_factory=TasteConfig)
     churn: ChurnConfig = field(default_factory=ChurnConfig)
+    lifetime: LifetimeConfig = field(default_factory=LifetimeConfig)
     response: ResponseConfig = field(default_factory=ResponseConfig)
     gate: GateConfig = field(default_factory=GateConfig)
 

@@ -18,13 +18,20 @@ from training import registry, vectors
 from training.challengers import Task, Trained, churned, responses, taste
 from training.churn import OneSidedError
 from training.frames import HistoryTooShortError
+from training.lifetime import TooFewBuyersError
+from training.lifetime_challenger import worth
 from training.recipes import RecipeError
 from training.records import Version, code_version
 from training.response import NothingDrawnError
 from training.settings import TrainingConfig
 
-MODELS: Mapping[str, Callable[[Task], Trained]] = {"taste": taste, "churn": churned, "response": responses}
-_CANNOT = (HistoryTooShortError, OneSidedError, NothingDrawnError, RecipeError)
+MODELS: Mapping[str, Callable[[Task], Trained]] = {
+    "taste": taste,
+    "churn": churned,
+    "lifetime": worth,
+    "response": responses,
+}
+_CANNOT = (HistoryTooShortError, OneSidedError, NothingDrawnError, RecipeError, TooFewBuyersError)
 """What a history may lack for one model while another can still be trained."""
 
 
