@@ -334,6 +334,23 @@ def tradeoff(
 
 
 @app.command()
+def tradeoff(
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Whose lists.")] = "als",
+    days: Annotated[float, typer.Option(help="How much of the end judges.", min=0.01)] = 28.0,
+    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=2, max=50)] = 10,
+    members: Annotated[int, typer.Option(help="Judge at most so many members.", min=1)] = 2_000,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HOME/reports/tradeoff.")] = None,
+) -> None:
+    """What a request's diversity and popularity_cap cost in accuracy and bring in spread, with a picture."""
+    from tessera import tradeoff as job
+    from tessera.setup import locate
+
+    job.run(locate(home, configs), recipe, days, k, members, out)
+
+
+@app.command()
 def bench(what: Annotated[str, typer.Argument(help="serve, features, train or bulk.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run
