@@ -48,7 +48,7 @@ def of_workspace(ws: Workspace, wanted: Wanted, terms: Terms, settings: Path | N
     steps = Steps()
     programme = catalog.load(ws.catalog).programme
     ledger, ends_at = Ledger.read(ws), history.ends_at(ws.tables)
-    entrants = chosen(wanted.recipes, settings or ws.training)
+    entrants = chosen(wanted.recipes, ws.training, settings)
     found = []
     for protocol in wanted.protocols:
         with steps.step(f"cut: {protocol}"):
@@ -74,15 +74,19 @@ def of_files(
     return tell(found, wanted)
 
 
-def chosen(names: Sequence[str], settings: Path | None) -> dict[str, Mapping[str, Any]]:
-    """Recipe → settings: those named, or all of ours and of the file; settings from `taste.recipes` of the file.
+def chosen(names: Sequence[str], *settings: Path | None) -> dict[str, Mapping[str, Any]]:
+    """Recipe → settings: those named, or all of ours and of the files; settings from `taste.recipes` of files.
+
+    What a later file says of a recipe takes the place of what an earlier one says of it.
 
     Raises:
         RefusedError: The file is missing or no YAML, or settings stand in it for a recipe that is unknown.
     """
     from training import recipes
 
-    written = _written(settings)
+    written: dict[str, Mapping[str, Any]] = {}
+    for file in settings:
+        written |= _written(file)
     wanted = names or tuple(dict.fromkeys([*recipes.RECIPES, *written]))
     found: dict[str, Mapping[str, Any]] = {name: dict(written.get(name) or {}) for name in wanted}
     for name, given in found.items():

@@ -160,7 +160,7 @@ def evaluate(
     share: Annotated[float, typer.Option(help="Share of each member's products that is hidden (random).")] = 0.25,
     recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Repeat for several; default all.")] = None,
     settings: Annotated[
-        Path | None, typer.Option("--settings", help="YAML with taste.recipes; default the workspace's training.yaml.")
+        Path | None, typer.Option("--settings", help="YAML with taste.recipes, over those of the workspace.")
     ] = None,
     k: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
     only_new: Annotated[
@@ -216,7 +216,7 @@ def tune(
         bool, typer.Option("--use-all", help="Leave no last slice untouched: the history is a training set already.")
     ] = False,
     settings: Annotated[
-        Path | None, typer.Option("--settings", help="YAML with taste.recipes; default the workspace's training.yaml.")
+        Path | None, typer.Option("--settings", help="YAML with taste.recipes, over those of the workspace.")
     ] = None,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random.")] = "tpe",
     k: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
@@ -314,23 +314,6 @@ def recommend(
             "recommend is for every member: add --all; for one, `tessera decide ID --family recommendations`"
         )
     job.run(locate(home, configs), job.Wanted(out, k, filter_, only_new, at))
-
-
-@app.command()
-def tradeoff(
-    home: Home = DEFAULT_HOME,
-    configs: Configs = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Whose lists.")] = "als",
-    days: Annotated[float, typer.Option(help="How much of the end judges.", min=0.01)] = 28.0,
-    k: Annotated[int, typer.Option("--k", help="Length of the lists.", min=2, max=50)] = 10,
-    members: Annotated[int, typer.Option(help="Judge at most so many members.", min=1)] = 2_000,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HOME/reports/tradeoff.")] = None,
-) -> None:
-    """What a request's diversity and popularity_cap cost in accuracy and bring in spread, with a picture."""
-    from tessera import tradeoff as job
-    from tessera.setup import locate
-
-    job.run(locate(home, configs), recipe, days, k, members, out)
 
 
 @app.command()

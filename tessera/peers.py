@@ -43,7 +43,7 @@ def of_workspace(ws: Workspace, wanted: Wanted, asked: Asked, terms: Terms, sett
     ledger, ends_at = Ledger.read(ws), history.ends_at(ws.tables)
     (protocol,) = wanted.protocols
     split = by_name(protocol, ledger, ends_at, days=wanted.days, share=wanted.share, seed=terms.seed)
-    return _run(split, wanted, asked, terms, settings or ws.training)
+    return _run(split, wanted, asked, terms, ws.training, settings)
 
 
 def of_files(
@@ -63,14 +63,14 @@ def of_files(
     return _run(split, wanted, asked, terms, settings)
 
 
-def _run(split: Split, wanted: Wanted, asked: Asked, terms: Terms, settings: Path | None) -> int:
+def _run(split: Split, wanted: Wanted, asked: Asked, terms: Terms, *settings: Path | None) -> int:
     from experiments.peers import environment
     from experiments.peers.side_by_side import side_by_side
     from training.folds import inside
 
     steps = Steps()
     theirs = _named(asked.peers)
-    ours = chosen(wanted.recipes, settings)
+    ours = chosen(wanted.recipes, *settings)
     wanted.out.mkdir(parents=True, exist_ok=True)
     with steps.step(f"the peers' environment in {asked.environment}"):
         python = environment.python_of(asked.environment)

@@ -45,7 +45,7 @@ def of_workspace(ws: Workspace, plan: Plan, inner: Inner, settings: Path | None)
 
     needs_tables(ws)
     data = history.fingerprint(ws.tables)
-    return _search(ws, Ledger.read(ws), history.ends_at(ws.tables), plan, inner, settings or ws.training, data)
+    return _search(ws, Ledger.read(ws), history.ends_at(ws.tables), plan, inner, (ws.training, settings), data)
 
 
 def of_file(
@@ -58,11 +58,17 @@ def of_file(
     if not found.timed and inner.protocol != "random":
         raise RefusedError(f"--protocol {inner.protocol}: {train.name} has no times; use --protocol random")
     data = hashlib.sha256(train.read_bytes()).hexdigest()
-    return _search(ws, given.ledger(found), found.ends_at, plan, inner, settings, data)
+    return _search(ws, given.ledger(found), found.ends_at, plan, inner, (settings,), data)
 
 
 def _search(
-    ws: Workspace, ledger: Ledger, ends_at: datetime, plan: Plan, inner: Inner, settings: Path | None, data: str
+    ws: Workspace,
+    ledger: Ledger,
+    ends_at: datetime,
+    plan: Plan,
+    inner: Inner,
+    settings: Sequence[Path | None],
+    data: str,
 ) -> int:
     from training import studies, tune
     from training.folds import folds
@@ -70,7 +76,7 @@ def _search(
 
     steps = Steps()
     cut = f"{inner.protocol} {inner.days:g} {inner.share:g} {inner.folds} {inner.use_all}"
-    present = chosen((plan.recipe,), settings)[plan.recipe]
+    present = chosen((plan.recipe,), *settings)[plan.recipe]
     plan = replace(plan, settings=present, data=f"{data} {cut}").checked()
     with steps.step(f"cut {inner.folds} folds: {inner.protocol}"):
         slices = folds(

@@ -172,8 +172,8 @@ def picture(table: pd.DataFrame, path: Path, title: str) -> Path:
 
 
 def evaluate(
-    train: pd.DataFrame | Path,
-    test: pd.DataFrame | Path | None = None,
+    train: pd.DataFrame | Path | str,
+    test: pd.DataFrame | Path | str | None = None,
     recipes: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     *,
     protocol: str = "time",

@@ -73,11 +73,11 @@ class Evaluation:
             }
         )
 
-    def picture(self, path: Path) -> Path:
+    def picture(self, path: Path | str) -> Path:
         """Draw the table as one PNG or SVG."""
         from training.evaluation.picture import draw  # heavy: only when drawing
 
-        return draw(self, path)
+        return draw(self, Path(path))
 
 
 @dataclass(frozen=True, slots=True)

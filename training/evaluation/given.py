@@ -42,8 +42,8 @@ class Given:
 
 
 def cut(
-    train: pd.DataFrame | Path,
-    test: pd.DataFrame | Path | None,
+    train: pd.DataFrame | Path | str,
+    test: pd.DataFrame | Path | str | None,
     columns: Mapping[str, str] | None,
     protocol: str,
     *,
@@ -73,9 +73,9 @@ def ledger(given: Given) -> Ledger:
     return Ledger(given.purchases, nothing.assign(product_id=[]), nothing.assign(member_id=[]))
 
 
-def typed(source: pd.DataFrame | Path, columns: Mapping[str, str] | None = None, name: str = "frame") -> Given:
+def typed(source: pd.DataFrame | Path | str, columns: Mapping[str, str] | None = None, name: str = "frame") -> Given:
     """The rows as typed purchases; rows without member or product are an error, not left out in silence."""
-    frame, name = (source, name) if isinstance(source, pd.DataFrame) else (_read(source), source.name)
+    frame, name = (source, name) if isinstance(source, pd.DataFrame) else (_read(Path(source)), Path(source).name)
     found = _named(frame, columns or {}, name)
     timed = "occurred_at" in found
     moments = _times(found["occurred_at"], name) if timed else pd.Series(_NO_TIME, index=found.index)

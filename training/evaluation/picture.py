@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from training.evaluation.contest import Evaluation
 
 _BAR, _LINE = "#5b8bb0", "#333333"
-_GROUPS = ("#c8d9e6", "#8fb3cd", "#5b8bb0", "#2f5f86", "#123a5a", "#e6d3c8", "#c99f85", "#a06a4a")
+_SHADES = {
+    "baskets": ("#c8d9e6", "#8fb3cd", "#5b8bb0", "#2f5f86"),
+    "lifecycle": ("#e6d3c8", "#c99f85", "#a06a4a", "#6e3f24"),
+    "value": ("#d3e6cd", "#93bf86", "#5b8f4c"),
+}
+_GREY = ("#dddddd", "#aaaaaa", "#777777")
 _TITLES = {"all": "all", "repeat": "bought again", "explore": "new to the member"}
 
 
@@ -58,9 +63,21 @@ def _by_group(panel: Any, rows: pd.DataFrame, recipes: list[str], groups: list[s
     """Bars of the groups below each other, recipe by recipe."""
     place = np.arange(len(recipes))[::-1].astype(float)
     height = 0.8 / max(1, len(groups))
-    for number, label in enumerate(groups):
+    for number, (label, colour) in enumerate(zip(groups, _colours(groups), strict=True)):
         shown = rows[rows["group"] == label].set_index("recipe").reindex(recipes)
         at = place + 0.4 - height * (number + 0.5)
-        panel.barh(at, shown["ndcg"], height=height, color=_GROUPS[number % len(_GROUPS)], label=label)
+        panel.barh(at, shown["ndcg"], height=height, color=colour, label=label)
     panel.set_yticks(place, recipes)
     panel.set_xlim(left=0)
+
+
+def _colours(groups: list[str]) -> list[str]:
+    """A shade for each group, of one colour for each kind of group."""
+    seen: dict[str, int] = {}
+    found = []
+    for label in groups:
+        kind = label.partition(":")[0]
+        shades = _SHADES.get(kind, _GREY)
+        found.append(shades[seen.setdefault(kind, 0) % len(shades)])
+        seen[kind] += 1
+    return found
