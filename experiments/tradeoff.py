@@ -25,10 +25,12 @@ from training.recipes import Fitted
 
 STRENGTHS: Mapping[str, Sequence[float]] = {
     "diversity": (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0),
+    "boost_popular": (1.0, 0.9, 0.75, 0.5, 0.35, 0.2, 0.1),
     "popularity_cap": (1.0, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9),
 }
-"""Wish of a request → its strengths, from none."""
+"""Wish of a request → its strengths, from none. `boost_popular` is a boost of `popularity > 0.99` by a factor."""
 FIGURES = ("ndcg", "coverage", "intra_list", "novelty")
+_POPULAR = 0.99
 _CATEGORY = "category:"
 
 
@@ -77,7 +79,9 @@ def curve(
             size = k if allowed is not None else mixing.pool(k)
             lists = best_many(form, asked, before.seconds, size, allowed=allowed).places
             if allowed is None:
-                lists = _mixed(lists, category, mixing.Wishes(diversity=strength), k)
+                popular = taste.popularity > _POPULAR
+                factor = np.where(popular, strength, 1.0) if wish == "boost_popular" else np.ones(len(popular))
+                lists = _mixed(lists, category, factor, strength if wish == "diversity" else 0.0, k)
             row = {"wish": wish, "strength": strength, **_figures(lists, relevant, category, bits, seed)}
             found.append({**row, "members": len(rows)})
     return pd.DataFrame(found)
@@ -92,13 +96,15 @@ def categories(before: Interactions) -> NDArray[np.int64]:
     return found
 
 
-def _mixed(lists: NDArray[np.int32], category: NDArray[np.int64], wishes: mixing.Wishes, k: int) -> NDArray[np.int32]:
+def _mixed(
+    lists: NDArray[np.int32], category: NDArray[np.int64], factor: NDArray[np.float64], diversity: float, k: int
+) -> NDArray[np.int32]:
     """(n, k): each list mixed as a request would have it."""
-    out = np.full((len(lists), k), -1, np.int32)
+    out, wishes = np.full((len(lists), k), -1, np.int32), mixing.Wishes(diversity)
     for row, places in enumerate(lists.tolist()):
         names = [str(place) for place in places if place >= 0]
         traits = {
-            name: Trait(rank, None if category[int(name)] < 0 else str(category[int(name)]))
+            name: Trait(rank, None if category[int(name)] < 0 else str(category[int(name)]), float(factor[int(name)]))
             for rank, name in enumerate(names, start=1)
         }
         chosen = [int(name) for name in mixing.mixed(names, traits, wishes, k)]

@@ -27,7 +27,13 @@ def table() -> pd.DataFrame:
     before = build(tables["purchases"], tables["products"], tables["members"], cut)
     fitted = recipes.fit("item_item", before)
     bought = truth(before, after(tables["purchases"], cut, 28)).bought
-    return curve(before, fitted, bought, 5, strengths={"diversity": (0.0, 0.5, 1.0), "popularity_cap": (1.0, 0.8)})
+    return curve(
+        before,
+        fitted,
+        bought,
+        5,
+        strengths={"diversity": (0.0, 0.5, 1.0), "boost_popular": (1.0, 0.1), "popularity_cap": (1.0, 0.8)},
+    )
 
 
 def test_more_diversity_brings_more_categories_into_a_list_and_all_of_them_when_it_is_full(table: pd.DataFrame) -> None:
@@ -43,9 +49,16 @@ def test_a_cap_on_popularity_brings_less_known_products_at_the_price_of_accuracy
     assert wish["ndcg"].iloc[1] < wish["ndcg"].iloc[0]
 
 
+def test_popular_products_that_count_less_give_way_to_less_known_ones(table: pd.DataFrame) -> None:
+    wish = table[table["wish"] == "boost_popular"]
+    assert np.all(np.diff(wish["novelty"]) > 0)
+
+
 def test_without_strength_every_wish_gives_the_same_lists(table: pd.DataFrame) -> None:
     figures = ["ndcg", "coverage", "intra_list", "novelty"]
-    assert table.loc[0, figures].tolist() == table.loc[3, figures].tolist()
+    free = table[table["strength"] == np.where(table["wish"] == "diversity", 0.0, 1.0)]
+    assert free["wish"].to_list() == ["diversity", "boost_popular", "popularity_cap"]
+    assert len(free[figures].drop_duplicates()) == 1
 
 
 def test_pairs_of_different_categories_are_counted_over_pairs_that_have_one() -> None:
