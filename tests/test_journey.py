@@ -96,7 +96,7 @@ def test_raw_files_become_tables_models_and_a_service_that_is_ready(journey: Jou
     ready = journey.service.ready()
     assert (ready["status"], ready["degraded"], ready["refused"]) == ("ready", [], [])
     assert ready["versions"]["models"] == json.loads(journey.ws.champions.read_text())
-    assert set(ready["versions"]["models"]) == {"taste", "churn", "response"}
+    assert set(ready["versions"]["models"]) == {"taste", "churn", "lifetime", "response"}
 
 
 def test_a_history_that_takes_the_place_of_another_leaves_no_state_of_it(journey: Journey) -> None:

@@ -26,7 +26,7 @@ from features.learned.lifetime import DERIVED, Lifetime
 from features.learned.lightgbm_text import from_lightgbm
 from features.learned.trees import Trees
 from training.lifetime_frames import rows
-from training.lifetime_story import Story, story
+from training.lifetime_story import Story, TooFewBuyersError, story
 
 Vector = NDArray[np.float64]
 _START = 0.5
@@ -38,10 +38,6 @@ _WRONG = 0.3
 _A_BIN = 100
 """Members behind a point of the interval table, at least."""
 _BINS = 12
-
-
-class TooFewBuyersError(ValueError):
-    """Nobody brought anything after the cut-offs, or hardly anybody stands there."""
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))

@@ -7,7 +7,8 @@ lifetime-value model has to beat.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,10 @@ _PER_OCTAVE = 3
 """Points of the table for every doubling of the frequency."""
 
 
+class TooFewBuyersError(ValueError):
+    """Nobody brought anything after the cut-offs, or hardly anybody stands there."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Story:
     """Both models as of one cut-off, and the table that spares serving their special functions."""
@@ -46,14 +51,15 @@ def story(part: pd.DataFrame, days: int, discount: float) -> Story:
     """Fitted on the features of `features.learned.lifetime.HABITS` at one cut-off; whoever never bought is left out.
 
     Raises:
-        ValueError: nobody has bought, or all did so at the cut-off itself.
+        TooFewBuyersError: nobody has bought, all did so at the cut-off itself, or nobody paid anything.
     """
     part = part[part["lifetime_baskets"] > 0]
     baskets, age, recency, spend = (part[name].to_numpy(np.float64) for name in HABITS)
     whole_age = np.ceil(age)
     last = np.where(baskets > 1, np.clip(np.round(age - recency), 0.0, whole_age), 0.0)
-    buying = bgnbd.fit(Habits.of(baskets - 1, last, whole_age), starts=1)
-    spending = gamma_gamma.fit(baskets, spend / baskets, starts=1)
+    with _said():
+        buying = bgnbd.fit(Habits.of(baskets - 1, last, whole_age), starts=1)
+        spending = gamma_gamma.fit(baskets, spend / baskets, starts=1)
     top = max(float(baskets.max()), 2.0)
     octaves = np.exp2(np.arange(0, np.log2(top) + 1 / _PER_OCTAVE, 1 / _PER_OCTAVE))
     frequency = np.unique(np.round(np.append(octaves, top))) - 1
@@ -94,11 +100,25 @@ def as_published(lines: pd.DataFrame, at: datetime, days: int, discount: float) 
 
     Returns:
         Money by member_id.
+
+    Raises:
+        TooFewBuyersError: nobody came back and paid by then.
     """
     found = purchase_days.summary(lines, at)
     habits = purchase_days.habits(found)
-    buying = bgnbd.fit(habits)
+    with _said():
+        buying = bgnbd.fit(habits)
+        spending = gamma_gamma.fit(found["frequency"].to_numpy(np.float64), found["spend"].to_numpy(np.float64))
     frequency, spend = found["frequency"].to_numpy(np.float64), found["spend"].to_numpy(np.float64)
-    a_time = gamma_gamma.expected(gamma_gamma.fit(frequency, spend), frequency, spend)
+    a_time = gamma_gamma.expected(spending, frequency, spend)
     times = discounted(lambda horizon: bgnbd.expected(buying, habits, horizon), float(days), discount)
     return pd.Series(times * a_time, index=found["member_id"])
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """A fit that has nothing to go by is a history that cannot carry this model."""
+    try:
+        yield
+    except ValueError as nothing:
+        raise TooFewBuyersError(f"lifetime: {nothing}") from nothing

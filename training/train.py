@@ -18,8 +18,8 @@ from training import registry, vectors
 from training.challengers import Task, Trained, churned, responses, taste
 from training.churn import OneSidedError
 from training.frames import HistoryTooShortError
-from training.lifetime import TooFewBuyersError
 from training.lifetime_challenger import worth
+from training.lifetime_story import TooFewBuyersError
 from training.recipes import RecipeError
 from training.records import Version, code_version
 from training.response import NothingDrawnError

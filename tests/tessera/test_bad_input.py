@@ -55,7 +55,7 @@ def test_a_history_that_carries_no_model_is_trained_on_as_far_as_it_goes_and_sti
 ) -> None:
     code, _, err = tessera("train", home=home)
     assert code == 1
-    for model in ("taste", "churn", "response"):
+    for model in ("taste", "churn", "lifetime", "response"):
         assert f"{model}: not trained: " in err
     code, out, _ = tessera("decide", "m1", "--channel", "app", home=home)
     answer = json.loads(out)

@@ -35,7 +35,7 @@ def test_the_demonstration_shows_every_endpoint_and_every_answer_holds(demonstra
         assert f"{endpoint}" in said.stdout
     assert "5 of 5 decisions in the journal re-execute to themselves." in said.stdout
     assert "NOT AS IT SHOULD BE" not in said.stderr
-    assert set(demo.registered(Workspace(demonstrated.home))) == {"taste", "churn", "response"}
+    assert set(demo.registered(Workspace(demonstrated.home))) == {"taste", "churn", "lifetime", "response"}
 
 
 def test_every_call_that_is_shown_is_checked(demonstrated: Demonstrated, tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from training.bgnbd import Buying, Habits
 from training.challengers import typical_rows
 from training.frames import HistoryTooShortError
 from training.gamma_gamma import Spending
-from training.lifetime import LifetimeConfig, TooFewBuyersError, calibrated, coverage, cut, fit
+from training.lifetime import LifetimeConfig, calibrated, coverage, cut, fit
 from training.lifetime_challenger import Ground
 from training.lifetime_report import OURS, PUBLISHED, judge
+from training.lifetime_story import TooFewBuyersError
 
 END = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = LifetimeConfig(horizon_days=90, cut_offs=2, resamples=40)

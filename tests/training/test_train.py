@@ -56,6 +56,7 @@ def test_every_model_leaves_a_challenger_with_its_lineage(ws: Workspace, outcome
     assert [(version.name, version.number) for version in outcome.versions] == [
         ("taste", "1"),
         ("churn", "1"),
+        ("lifetime", "1"),
         ("response", "1"),
     ]
     assert not outcome.skipped
@@ -69,7 +70,7 @@ def test_every_model_leaves_a_challenger_with_its_lineage(ws: Workspace, outcome
 def test_the_pictures_and_tables_are_logged(outcome: Outcome) -> None:
     shown = {path.name for version in outcome.versions for path in (version.folder.parent / "exhibits").iterdir()}
     churned = {"churn_members.csv", "churn_families.csv", "churn_calibration.png"}
-    assert shown == {"recipes.csv", "recipes.png", "responses.csv"} | churned
+    assert shown == {"recipes.csv", "recipes.png", "responses.csv", "lifetime.csv"} | churned
 
 
 def test_what_serving_would_load_answers_the_golden_questions(outcome: Outcome, programme: Programme) -> None:
@@ -150,7 +151,8 @@ def test_a_model_that_this_history_cannot_carry_is_skipped_with_a_reason(
     recent = recent[recent["occurred_at"] > END - timedelta(days=200)]
     history.merge(short.tables, {"purchases": recent, "products": history.read(ws.tables, "products")})
     outcome = train(short, programme, SMALL, END)
-    assert [version.name for version in outcome.versions] == ["taste"]
+    assert [version.name for version in outcome.versions] == ["taste", "lifetime"]
+    assert outcome.versions[1].record["metrics"]["learned_days"] == 30
     assert "set churn.horizon_days to at most" in outcome.skipped["churn"]
     assert "go on resting on the policy's priors" in outcome.skipped["response"]
     nothing = train(short, programme, SMALL, END, ["churn"])
@@ -159,8 +161,8 @@ def test_a_model_that_this_history_cannot_carry_is_skipped_with_a_reason(
 
 
 def test_an_unknown_model_is_refused(ws: Workspace, programme: Programme) -> None:
-    with pytest.raises(TrainingError, match="model 'lifetime' is unknown; use one of taste, churn, response"):
-        train(ws, programme, SMALL, END, ["lifetime"])
+    with pytest.raises(TrainingError, match="model 'mood' is unknown; use one of taste, churn, lifetime, response"):
+        train(ws, programme, SMALL, END, ["mood"])
 
 
 def test_the_file_in_configs_is_valid() -> None:
