@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from features.learned import (
     Form,
     ItemItem,
     LearnedError,
+    Linear,
     MemberHistory,
     Popularity,
     ProductForm,
@@ -33,6 +36,7 @@ from features.learned import (
     to_arrays,
     top_k,
 )
+from features.learned.counts import NEW_TERMS, TERMS, rhythm
 from features.learned.longest import longest
 
 DAY = 86_400.0
@@ -60,14 +64,33 @@ def _factors(**changes: Any) -> Factors:
     return Factors(IDS, **{**parts, **changes})
 
 
-def _counts(weights: list[float]) -> Counts:
-    return Counts(
+def _silent() -> Linear:
+    """Nothing speaks for anything."""
+    return Linear(
         IDS,
-        popularity=np.array([0.2, 0.1, 0.05, 0.01], np.float32),
-        rhythm_days=np.array([7.0, 7.0, 30.0, 30.0], np.float32),
-        repeat_rate=np.full(4, 0.5, np.float32),
-        weights=np.array(weights),
+        popularity=np.array([0.4, 0.3, 0.2, 0.1], np.float32),
+        head=np.empty(0, np.int32),
+        dense=np.empty((0, 0), np.float32),
+        starts=np.zeros(5, np.int64),
+        neighbours=np.empty(0, np.int32),
+        weights=np.empty(0, np.float32),
+        factors=np.empty((4, 0), np.float32),
+        inward=np.ones(4, np.float32),
+        outward=np.ones(4, np.float32),
     )
+
+
+def _counts(again: Mapping[str, float], first: Mapping[str, float], **changes: Any) -> Counts:
+    parts = {
+        "popularity": np.array([0.2, 0.1, 0.05, 0.01], np.float32),
+        "ever": np.array([0.5, 0.4, 0.2, 0.02], np.float32),
+        "rhythm_days": np.array([7.0, 7.0, 30.0, 30.0], np.float32),
+        "repeat_rate": np.full(4, 0.5, np.float32),
+        "weights": np.array([again.get(term, 0.0) for term in TERMS]),
+        "new_weights": np.array([first.get(term, 0.0) for term in NEW_TERMS]),
+        "neighbours": _silent(),
+    }
+    return Counts(IDS, **{**parts, **changes})
 
 
 FORMS: dict[str, ProductForm] = {
@@ -79,7 +102,7 @@ FORMS: dict[str, ProductForm] = {
         similarity=np.array([[0.9, 0.2], [0.9, 0.4], [0.2, 0.0], [0.4, 0.0]], np.float32),
         popularity=np.array([0.4, 0.3, 0.2, 0.1], np.float32),
     ),
-    "counts": _counts([-1.0, 1.0, -0.5, 0.0, -0.2, 0.3, 0.1]),
+    "counts": _counts({"one": -1.0, "log_count": 1.0, "log_age": -0.5, "due_squared": -0.2}, {"wanted": 1.0}),
 }
 
 
@@ -224,11 +247,33 @@ def test_neighbours_add_up_and_old_purchases_count_half() -> None:
 
 
 def test_a_product_is_wanted_again_when_it_is_due() -> None:
-    form = _counts([0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0])
+    form = _counts({"due_squared": -1.0}, {"wanted": 1.0})
     scores = form.score(_bought([0, 1], [1, 1], [7, 1]), AT)
     assert scores[0] == pytest.approx(0.5)
     assert scores[1] == pytest.approx(1 / (1 + np.exp(np.log(2 / 8) ** 2)))
-    assert scores[2:] == pytest.approx([0.05, 0.01])
+    assert scores[2:] == pytest.approx([0.05 / 1.05, 0.01 / 1.01])  # the logistic of ln p is p/(1+p)
+
+
+def test_the_rhythm_of_a_member_is_that_of_the_visits_which_last_purchases_show() -> None:
+    days, hour = np.array([0.1, 9.0, 9.0 + 5 / 24, 30.0, 2.0]), np.array([0, 4, 4, 5])
+    found = rhythm(hour, np.array([1, 3, 1, 1, 4], np.float32), AT - DAY * days, AT)
+    assert np.expm1(found.visits_since) == pytest.approx([0, 1, 1, 2, 0])
+    assert np.expm1(found.log_age) == pytest.approx(days)
+    assert np.exp(found.member[:, 0]) == pytest.approx([3, 1, 1])
+    assert np.expm1(found.member[:, 1]) == pytest.approx([0.1, 0, 2])
+    assert np.exp(found.member[:, 2]) == pytest.approx([1.5, 1, 4])
+
+
+def test_what_was_bought_speaks_for_products_that_were_not() -> None:
+    bread_says = replace(
+        _silent(),
+        starts=np.array([0, 0, 1, 1, 1]),
+        neighbours=np.array([3], np.int32),
+        weights=np.array([0.495], np.float32),
+    )
+    form = _counts({}, {"near": 1.0}, neighbours=bread_says)
+    scores = form.score(_bought([1], [1], [4]), AT)
+    assert scores == pytest.approx([0.005 / 1.005, 0.5, 0.005 / 1.005, 0.5 / 1.5], abs=1e-6)
 
 
 def test_products_the_form_does_not_know_are_left_out_of_a_history() -> None:

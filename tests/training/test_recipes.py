@@ -35,7 +35,7 @@ from training.split import after, truth
 
 AT = datetime(2024, 6, 1, tzinfo=UTC)
 SIZE = 20
-WITHOUT_TASTE = {"popularity", "repeat"}
+WITHOUT_TASTE = {"popularity"}
 """Recipes that say nothing of products the member never bought beyond how popular they are."""
 SMALL: dict[str, Mapping[str, Any]] = {
     "als": {"factors": 8, "regularization": 0.1},
@@ -317,6 +317,20 @@ def test_rhythm_and_repeat_rate_are_those_of_the_product() -> None:
     scores = form.score(member_history(found, 0), AT.timestamp())
     assert scores[0] > 0.8
     assert scores[1] < 0.2
+
+
+@pytest.mark.parametrize("settings", [{"inner": "last_basket"}, {"horizon_days": 7.0}])
+def test_what_is_due_comes_before_what_was_just_bought(settings: Mapping[str, Any]) -> None:
+    """Two products are bought every 14 days, in turns: even members just bought product 0, odd ones product 1."""
+    member, turn = (side.ravel() for side in np.mgrid[0:60, 0:10])
+    bought = _purchases(member, (member + turn) % 2, 7.0 * turn + 0.5)
+    found = build(bought, _products(3, 1), _members(60), AT)
+    form = fit("repeat", found, config_from("repeat", settings)).form
+    for row in range(60):
+        just, due = (row % 2, 1 - row % 2)
+        scores = form.score(member_history(found, row), AT.timestamp())
+        assert scores.argmax() == due
+        assert scores[due] > 5 * scores[just]
 
 
 def test_logistic_weights_start_from_the_prior_and_end_at_the_data() -> None:
