@@ -1,9 +1,9 @@
 """Ridge regression of products on their nearest only: the way out where all with all does not fit.
 
 Steck, NeurIPS 2019, "Markov random fields for collaborative filtering": the precision matrix is taken to be zero
-outside a graph of strong correlations, and its columns are solved one by one on that graph. With n neighbours a product
-costs n³ steps and Σ over the neighbours' buyers; memory grows with products × n. With all others as neighbours it is
-the exact solution.
+outside a graph of strong correlations, and its columns are solved one by one on that graph. Products
+never bought together are no neighbours. With n neighbours a product costs n³ steps and Σ over the neighbours' buyers;
+memory grows with products × n. With all others as neighbours it is the exact solution.
 """
 
 from __future__ import annotations
