@@ -13,7 +13,7 @@ is fitted, their purchases with them, and judged by what was bought after the cu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,9 +168,7 @@ def _with_context(case: Case, fitted: Fitted) -> Histories:
     known, vectors = case.known, fitted.member_vectors
     if vectors is None or len(known.product_index):
         return known
-    return Histories(
-        known.n_products, known.starts, known.product_index, known.count, known.last_at, vectors[case.rows]
-    )
+    return replace(known, vectors=vectors[case.rows])
 
 
 def _row(case: str, recipe: str, figures: tuple[Values, Values], baseline: Values, seed: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from features.learned.candidates import PRODUCT_FEATURES, Traits
+from features.learned.traits import PRODUCT_FEATURES, Traits
 from training.interactions import Interactions
 
 DAY = 86_400.0
@@ -14,10 +14,8 @@ _PRIOR_BUYERS = 5.0
 Column = NDArray[np.float64]
 
 
-def traits(interactions: Interactions, window_days: float, prior_buyers: float) -> Traits:
+def traits(interactions: Interactions, window_days: float) -> Traits:
     """The traits at `interactions.at`.
-
-    `prior_buyers` is how many buyers' worth of its category's mean is mixed into each score of a product.
 
     Columns of `numbers`: `popularity` and `popularity_lately`, log share of all buyers (ever, lately) who bought it;
     `trend`, log ratio of its share in the window to that in the window before; `repeat_rate`, share of its buyers
@@ -33,15 +31,8 @@ def traits(interactions: Interactions, window_days: float, prior_buyers: float) 
     bought = kind[interactions.buys[:, 1]]
     weight = np.bincount(bought[bought >= 0], minlength=int(kind.max(initial=-1)) + 1) / max(len(bought), 1)
     assert len(columns) == len(PRODUCT_FEATURES)
-    buyers = np.bincount(interactions.counts.indices, minlength=len(kind))
-    trust = np.where(kind >= 0, buyers / (buyers + prior_buyers), 1.0)
-    return Traits(
-        np.stack(columns, axis=1).astype(np.float32),
-        kind,
-        brand,
-        weight.astype(np.float32),
-        trust.astype(np.float32),
-    )
+    sold = np.bincount(interactions.counts.indices, minlength=len(kind)) > 0
+    return Traits(np.stack(columns, axis=1).astype(np.float32), kind, brand, weight.astype(np.float32), sold)
 
 
 def _popularity(interactions: Interactions, window_days: float) -> tuple[Column, Column, Column]:

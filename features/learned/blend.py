@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned import candidates
-from features.learned.candidates import Candidates, Kindred, Traits
+from features.learned.candidates import Candidates
 from features.learned.faults import LearnedError
 from features.learned.histories import Histories, score_many
 from features.learned.member import MemberHistory, Scores
+from features.learned.traits import Kindred, Traits
 from features.learned.trees import Trees
 
 _AT_ONCE = 4_000_000
@@ -87,7 +88,10 @@ class Blend:
         """Candidates in the order of the trees, then all others, (n_products,)."""
         starts = np.array([0, member.product_index.size], np.int64)
         one = Histories(len(self.product_ids), starts, member.product_index, member.count, member.last_at)
-        bases = [self._kindred.drawn(part.score(member, at)[None, :], one) for part in self.parts]
+        row = one.row
+        bases = [
+            self._kindred.placed(part.score(member, at)[None, :], row, member.product_index) for part in self.parts
+        ]
         found: Scores = self._scored(bases, one, at)[0]
         return found
 
@@ -101,8 +105,9 @@ class Blend:
         return out
 
     def bases(self, histories: Histories, at: float) -> list[Scores]:
-        """Scores by each part, (n_members, n_products) each, products of few buyers drawn towards their category."""
-        return [self._kindred.drawn(np.asarray(score_many(part, histories, at)), histories) for part in self.parts]
+        """Scores by each part, (n_members, n_products) each, with a place for products that nobody has bought."""
+        scored = (np.asarray(score_many(part, histories, at)) for part in self.parts)
+        return [self._kindred.placed(base, histories.row, histories.product_index) for base in scored]
 
     def rows(self, bases: Sequence[Scores], histories: Histories, at: float) -> tuple[Candidates, NDArray[np.float64]]:
         """The candidates and what the trees are asked with, (n, n_features)."""

@@ -14,53 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.factors import DAY
-from features.learned.faults import LearnedError, finite, shaped
 from features.learned.histories import Histories
 from features.learned.member import Scores
+from features.learned.traits import PRODUCT_FEATURES, Traits
 
 Rows = NDArray[np.float64]
-_TRACE = 1e-6
-"""A category with less trust than this has nothing to tell."""
-PRODUCT_FEATURES = (
-    "popularity",
-    "popularity_lately",
-    "trend",
-    "repeat_rate",
-    "rhythm",
-    "idle",
-    "launched",
-)
-"""Columns of `Traits.numbers`; `training.ranker.traits` says what each is."""
 MEMBER_FEATURES = ("member_products", "member_buys", "member_repeats", "member_idle", "member_kinds")
 HISTORY_FEATURES = ("bought", "count", "count_share", "age", "age_beyond", "due")
 KIND_FEATURES = ("kind_share", "kind_lift", "kind_age", "brand_share")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Traits:
-    """What is known of the products themselves."""
-
-    numbers: NDArray[np.float32]
-    """(n_products, len(PRODUCT_FEATURES))"""
-    kind: NDArray[np.int32]
-    """(n_products,): number of the category, −1 where none is known."""
-    brand: NDArray[np.int32]
-    """(n_products,): the same of the brand."""
-    kind_weight: NDArray[np.float32]
-    """(n_kinds,): share of all purchases that fall into the category."""
-    trust: NDArray[np.float32]
-    """(n_products,), 0…1: how far scores of a product itself are believed; the rest is the mean of its category."""
-
-    def __post_init__(self) -> None:
-        n = len(self.numbers)
-        shaped("traits", "numbers", self.numbers, (n, len(PRODUCT_FEATURES)))
-        for name in ("kind", "brand"):
-            shaped("traits", name, getattr(self, name), (n,))
-        shaped("traits", "trust", self.trust, (n,))
-        finite("traits", "kind_weight", self.kind_weight)
-        finite("traits", "trust", self.trust)
-        if self.kind.max(initial=-1) >= len(self.kind_weight):
-            raise LearnedError("traits: a category has no weight; train the model again")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,62 +36,9 @@ class Candidates:
     """(n,): where the pair stands in the histories, −1 where the product is new to the member."""
 
     @property
-    def kind_of(self) -> NDArray[np.int64]:
+    def group(self) -> NDArray[np.int64]:
         """(n,): the same number for candidates of one member that were all bought or are all new."""
         return self.row * 2 + (self.place < 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kindred:
-    """Draws the scores of products that few have bought towards the mean of their category (empirical Bayes).
-
-    A product nobody has bought has no score of its own; by its category it has a place among the others. What the
-    member has bought is left out of the mean: it says how liked a product is, not how liked its category.
-    """
-
-    order: NDArray[np.intp]
-    """Positions of all products with a category, those of one category together."""
-    begins: NDArray[np.intp]
-    """(n_met,): where each category that has products begins in `order`."""
-    place: NDArray[np.intp]
-    """(n_products,): number of a product's category among `begins`, −1 where it has none."""
-    trust: NDArray[np.float64]
-    """(n_products,)"""
-    few: NDArray[np.intp]
-    """Positions of the products whose scores are drawn."""
-
-    @staticmethod
-    def of(traits: Traits) -> Kindred:
-        """Worked out once for each loaded form."""
-        order = np.flatnonzero(traits.kind >= 0)
-        order = order[np.argsort(traits.kind[order], kind="stable")]
-        begins = np.flatnonzero(np.diff(traits.kind[order], prepend=-1))
-        place = np.full(len(traits.kind), -1, np.intp)
-        place[order] = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(order))))
-        few = np.flatnonzero((place >= 0) & (traits.trust < 1.0))
-        return Kindred(order, begins, place, traits.trust.astype(np.float64), few)
-
-    def drawn(self, scores: Scores, histories: Histories) -> Scores:
-        """Scores of all products, (n_members, n_products), with those of few buyers drawn towards their category's."""
-        if not len(self.few):
-            return scores
-        row, product = histories.row, histories.product_index
-        met = self.place[product] >= 0
-        row, product = row[met], product[met]
-        at = row * len(self.begins) + self.place[product]
-        trust = self.trust[product]
-        shape = (len(scores), len(self.begins))
-        size = shape[0] * shape[1]
-        known = np.add.reduceat(self.trust[self.order], self.begins)
-        known = known - np.bincount(at, weights=trust, minlength=size).reshape(shape)
-        total = np.add.reduceat(scores[:, self.order] * self.trust[self.order], self.begins, axis=1)
-        total -= np.bincount(at, weights=trust * scores[row, product], minlength=size).reshape(shape)
-        least = scores.min(axis=1, keepdims=True)
-        mean = np.where(known > _TRACE, total / np.maximum(known, _TRACE), least)[:, self.place[self.few]]
-        own = self.trust[self.few]
-        out = scores.astype(np.float64)
-        out[:, self.few] = own * out[:, self.few] + (1.0 - own) * mean
-        return out
 
 
 def choose(bases: Sequence[Scores], histories: Histories, depth: int) -> Candidates:
@@ -193,88 +101,101 @@ def groups(parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Past:
+    """What the members bought, worked out once for all features."""
+
+    histories: Histories
+    row: NDArray[np.int64]
+    """(n_pairs,): which member."""
+    age: Rows
+    """(n_pairs,): days since it was last bought."""
+    bought: Rows
+    """(n_members,): purchases in all."""
+    idle: Rows
+    """(n_members,): days since the last purchase; NaN where there is none."""
+
+    @staticmethod
+    def of(histories: Histories, at: float) -> _Past:
+        row, age = histories.row, np.maximum(at - histories.last_at, 0.0) / DAY
+        bought = np.bincount(row, weights=histories.count, minlength=len(histories))
+        return _Past(histories, row, age, np.asarray(bought, np.float64), _latest(row, age, len(histories)))
+
+
 def rows(found: Candidates, bases: Sequence[Scores], histories: Histories, traits: Traits, at: float) -> Rows:
     """What is known of each candidate, (n, len(names)); NaN where it does not apply."""
-    age = np.maximum(at - histories.last_at, 0.0) / DAY
+    past = _Past.of(histories, at)
     columns = [
         *_of_parts(found, bases),
-        *_of_history(found, histories, age, traits),
-        *_of_kinds(found, histories, age, traits),
+        *_of_history(found, past, traits),
+        *_of_kinds(found, past, traits),
         *traits.numbers[found.product].T,
-        *_of_members(found, histories, age, traits),
+        *_of_members(found, past, traits),
     ]
-    return np.stack(columns, axis=1, dtype=np.float64) if columns else np.empty((0, 0))
+    return np.stack(columns, axis=1, dtype=np.float64)
 
 
 def _of_parts(found: Candidates, bases: Sequence[Scores]) -> list[Rows]:
-    group = found.kind_of
+    """Rank among the member's candidates of the same kind, distance from their mean, and the score as it is."""
+    group = found.group
     begins = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(np.append(begins, len(group)))
+    ranks = np.log1p(np.arange(len(group)) - np.repeat(begins, sizes))
     out = []
     for base in bases:
         score = base[found.row, found.product].astype(np.float64)
-        order = np.lexsort((-score, group))
         rank = np.empty(len(score))
-        rank[order] = np.arange(len(score)) - np.repeat(begins, sizes)
-        out += [np.log1p(rank), _spread(score, begins, sizes), score]
+        rank[np.lexsort((-score, group))] = ranks
+        out += [rank, _spread(score, begins, sizes), score]
     return out
 
 
 def _spread(score: Rows, begins: NDArray[np.intp], sizes: NDArray[np.intp]) -> Rows:
-    """Distance from the mean of the candidate's own kind, in standard deviations."""
-    if not len(score):
-        return score
+    """Distance from the mean of each group, in standard deviations."""
     away = score - np.repeat(np.add.reduceat(score, begins) / sizes, sizes)
     deviation = np.sqrt(np.add.reduceat(away * away, begins) / sizes)
     spread: Rows = away / np.repeat(np.maximum(deviation, 1e-12), sizes)
     return spread
 
 
-def _of_history(found: Candidates, histories: Histories, age: Rows, traits: Traits) -> list[Rows]:
+def _of_history(found: Candidates, past: _Past, traits: Traits) -> list[Rows]:
     """How often, how long ago, and whether it is due: ln((age+1)/(rhythm+1)), 0 where its usual time has passed."""
-    members = len(histories)
     bought = found.place >= 0
-    total = np.bincount(histories.row, weights=histories.count, minlength=members)
     count, days = np.full(len(bought), np.nan), np.full(len(bought), np.nan)
-    count[bought] = histories.count[found.place[bought]]
-    days[bought] = age[found.place[bought]]
-    rhythm = traits.numbers[found.product, PRODUCT_FEATURES.index("rhythm")]
+    count[bought] = past.histories.count[found.place[bought]]
+    days[bought] = past.age[found.place[bought]]
     log_age = np.log1p(days)
-    idle = _latest(histories.row, age, members)[found.row]
     return [
         bought.astype(np.float64),
         count,
-        count / np.maximum(total[found.row], 1.0),
+        count / np.maximum(past.bought[found.row], 1.0),
         log_age,
-        np.log1p(np.maximum(days - idle, 0.0)),
-        log_age - rhythm,
+        np.log1p(np.maximum(days - past.idle[found.row], 0.0)),
+        log_age - traits.numbers[found.product, PRODUCT_FEATURES.index("rhythm")],
     ]
 
 
-def _of_kinds(found: Candidates, histories: Histories, age: Rows, traits: Traits) -> list[Rows]:
+def _of_kinds(found: Candidates, past: _Past, traits: Traits) -> list[Rows]:
     """How much of what the member buys is of the candidate's category or brand, and how long ago the last was."""
-    share, days = _affinity(found, histories, age, traits.kind)
+    share, days = _affinity(found, past, traits.kind)
     kind = traits.kind[found.product]
     usual = np.where(kind >= 0, traits.kind_weight[kind] if len(traits.kind_weight) else 0.0, np.nan)
-    brand, _ = _affinity(found, histories, age, traits.brand)
+    brand, _ = _affinity(found, past, traits.brand)
     return [share, share / np.maximum(usual, 1e-9), np.log1p(days), brand]
 
 
-def _affinity(found: Candidates, histories: Histories, age: Rows, kinds: NDArray[np.int32]) -> tuple[Rows, Rows]:
+def _affinity(found: Candidates, past: _Past, kinds: NDArray[np.int32]) -> tuple[Rows, Rows]:
     """Share of the member's log counts in the candidate's kind and days since the last of it; NaN without a kind."""
     wide = int(kinds.max(initial=-1)) + 1
     wanted = kinds[found.product]
     share, days = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
-    if not wide or not len(histories.product_index):
+    if not wide:
         return share, days
-    of_pairs = kinds[histories.product_index]
-    weight = np.log1p(histories.count)
-    total = np.bincount(histories.row, weights=weight, minlength=len(histories))
-    key = histories.row * wide + of_pairs
-    key = np.where(of_pairs >= 0, key, -1)
-    met, place = np.unique(key, return_inverse=True)
-    summed = np.bincount(place, weights=weight)
-    latest = _latest(place, age, len(met))
+    of_pairs = kinds[past.histories.product_index]
+    weight = np.log1p(past.histories.count)
+    total = np.bincount(past.row, weights=weight, minlength=len(past.histories))
+    met, place = np.unique(np.where(of_pairs >= 0, past.row * wide + of_pairs, -1), return_inverse=True)
+    summed, latest = np.bincount(place, weights=weight), _latest(place, past.age, len(met))
     asked = np.where(wanted >= 0, found.row * wide + wanted, -2)
     at = np.minimum(np.searchsorted(met, asked), len(met) - 1)
     there = met[at] == asked
@@ -284,17 +205,15 @@ def _affinity(found: Candidates, histories: Histories, age: Rows, kinds: NDArray
     return share, days
 
 
-def _of_members(found: Candidates, histories: Histories, age: Rows, traits: Traits) -> list[Rows]:
+def _of_members(found: Candidates, past: _Past, traits: Traits) -> list[Rows]:
     """How much and how varied the member buys, how much of it again, and for how long nothing."""
-    members = len(histories)
-    products = np.diff(histories.starts).astype(np.float64)
-    buys = np.bincount(histories.row, weights=histories.count, minlength=members)
-    repeats = 1.0 - products / np.maximum(buys, 1.0)
-    idle = _latest(histories.row, age, members)
-    wide = int(traits.kind.max(initial=-1)) + 1
-    kinds = np.unique(histories.row * (wide + 1) + traits.kind[histories.product_index] + 1) // (wide + 1)
-    breadth = np.bincount(kinds, minlength=members) / np.maximum(products, 1.0)
-    return [values[found.row] for values in (np.log1p(products), np.log1p(buys), repeats, np.log1p(idle), breadth)]
+    products = np.diff(past.histories.starts).astype(np.float64)
+    repeats = 1.0 - products / np.maximum(past.bought, 1.0)
+    wide = int(traits.kind.max(initial=-1)) + 2
+    kinds = np.unique(past.row * wide + traits.kind[past.histories.product_index] + 1) // wide
+    breadth = np.bincount(kinds, minlength=len(products)) / np.maximum(products, 1.0)
+    columns = (np.log1p(products), np.log1p(past.bought), repeats, np.log1p(past.idle), breadth)
+    return [values[found.row] for values in columns]
 
 
 def _latest(group: NDArray[np.int64], age: Rows, groups: int) -> Rows:

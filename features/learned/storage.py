@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.blend import Blend
-from features.learned.candidates import Traits
 from features.learned.counts import Counts
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
 from features.learned.item_item import ItemItem
 from features.learned.linear import Linear
 from features.learned.popularity import Popularity
+from features.learned.traits import Traits
 from features.learned.trees import Trees
 
 ProductForm = Popularity | Factors | ItemItem | Linear | Counts | Blend
@@ -80,7 +80,7 @@ def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> Form:
         raise LearnedError(f"form {name!r} is unknown; this version reads {', '.join(FORMS)}")
     kind = FORMS[name]
     wanted = {field.name: str(field.type) for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    needed = {field.name for field in fields(kind) if field.default is field.default_factory is MISSING}
     own = {field: array for field, array in arrays.items() if "/" not in field}
     given: dict[str, Any] = {**own, **_forms_inside(arrays)}
     if not needed <= set(given) <= set(wanted):

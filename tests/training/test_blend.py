@@ -10,9 +10,19 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from features.learned import Blend, Histories, LearnedError, MemberHistory, Popularity, from_arrays, to_arrays
+from features.learned import (
+    Blend,
+    Histories,
+    LearnedError,
+    MemberHistory,
+    Popularity,
+    from_arrays,
+    score_many,
+    to_arrays,
+)
 from features.learned import candidates as chosen
-from features.learned.candidates import Candidates, Kindred, Traits
+from features.learned.candidates import Candidates
+from features.learned.traits import PRODUCT_FEATURES, Kindred, Traits
 from tests.training.tastes import AT, DAY, NOW, built, programme, small
 from training.ablation import ablation
 from training.evaluate import judge
@@ -75,8 +85,8 @@ def test_a_last_basket_is_held_back_where_there_is_an_earlier_one() -> None:
 
 
 def test_traits_of_products_are_those_worked_out_by_hand() -> None:
-    found = traits(small(), window_days=21.0, prior_buyers=1.0)
-    by_name = dict(zip(chosen.PRODUCT_FEATURES, found.numbers.T.tolist(), strict=True))
+    found = traits(small(), window_days=21.0)
+    by_name = dict(zip(PRODUCT_FEATURES, found.numbers.T.tolist(), strict=True))
     assert by_name["popularity"] == pytest.approx(np.log(np.array([2.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
     assert by_name["popularity_lately"] == pytest.approx(np.log(np.array([1.5, 2.5, 2.5, 0.5, 0.5]) / 4.0))
     # In the 21 days before, a and b bought p0 and nothing else.
@@ -90,15 +100,15 @@ def test_traits_of_products_are_those_worked_out_by_hand() -> None:
     assert found.kind.tolist() == [0, 0, 1, 0, 1]
     assert found.brand.tolist() == [-1] * 5
     assert found.kind_weight == pytest.approx([5 / 7, 2 / 7])
-    assert found.trust == pytest.approx([2 / 3, 2 / 3, 2 / 3, 0.0, 0.0])
+    assert found.sold.tolist() == [True, True, True, False, False]
 
 
-def _traits(kind: list[int], trust: list[float] | None = None) -> Traits:
+def _traits(kind: list[int], unsold: tuple[int, ...] = ()) -> Traits:
     n = len(kind)
     weight = np.full(max(kind) + 1, 0.5, np.float32)
-    numbers = np.zeros((n, len(chosen.PRODUCT_FEATURES)), np.float32)
-    trusted = np.ones(n) if trust is None else np.array(trust)
-    return Traits(numbers, np.array(kind, np.int32), np.full(n, -1, np.int32), weight, trusted.astype(np.float32))
+    numbers = np.zeros((n, len(PRODUCT_FEATURES)), np.float32)
+    sold = np.isin(np.arange(n), unsold, invert=True)
+    return Traits(numbers, np.array(kind, np.int32), np.full(n, -1, np.int32), weight, sold)
 
 
 def _bought(products: list[int], n_products: int, days_ago: list[float] | None = None) -> Histories:
@@ -149,13 +159,14 @@ def test_the_mean_of_the_bases_weighs_each_from_its_least_to_its_best() -> None:
 
 
 def test_a_product_nobody_bought_scores_as_what_else_its_category_has_for_the_member() -> None:
-    kindred = Kindred.of(_traits([0, 0, 0, 0, 1], [1.0, 0.5, 1.0, 0.0, 0.0]))
-    scores = np.array([[8.0, 2.0, 5.0, -1.0, 7.0]])
-    # p0 is bought and left out; of the others p1 counts half.
-    mean = (0.5 * 2.0 + 1.0 * 5.0) / 1.5
-    drawn = kindred.drawn(scores, _bought([0], 5))[0]
-    assert drawn == pytest.approx([8.0, 0.5 * 2.0 + 0.5 * mean, 5.0, mean, -1.0])
-    assert scores[0].tolist() == [8.0, 2.0, 5.0, -1.0, 7.0]
+    # p0 and p5 are bought and left out, and the least score is −1: p3 gets (2 + 5 − 1) / 3. Of p7's category only p5
+    # was ever sold. p4 is the only one of its category, p6 has none: both stay.
+    kindred = Kindred.of(_traits([0, 0, 0, 0, 1, 2, -1, 2], unsold=(3, 4, 6, 7)))
+    scores = np.array([[8.0, 2.0, 5.0, -1.0, 7.0, 9.0, 3.0, 4.0]])
+    asked = _bought([0, 5], 8)
+    placed = kindred.placed(scores, asked.row, asked.product_index)[0]
+    assert placed.tolist() == [8.0, 2.0, 5.0, 2.0, 7.0, 9.0, 3.0, -1.0]
+    assert scores[0].tolist() == [8.0, 2.0, 5.0, -1.0, 7.0, 9.0, 3.0, 4.0]
 
 
 def _popular(n: int) -> Popularity:
@@ -219,7 +230,7 @@ def test_one_list_is_ahead_of_every_part_for_all_purchases_and_near_the_best_for
 
     assert reached("blend", False) > max(reached(name, False) for name in names[1:])
     assert reached("blend", True) > 0.9 * max(reached(name, True) for name in names[1:])
-    assert reached("blend", True) > 2 * reached("repeat", True)
+    assert reached("blend", True) > 2 * reached("popularity", True)
 
 
 def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> None:
@@ -276,7 +287,7 @@ def test_many_candidates_of_many_members_are_found_as_for_each_alone() -> None:
     _, before, _ = programme()
     form = fit("blend", before, config_from("blend", {"candidates": 3, "trees": 10})).form
     asked = histories(before)
-    together = form.score_many(asked, before.seconds)  # type: ignore[union-attr]
+    together = score_many(form, asked, before.seconds)
     alone = np.stack([form.score(asked.member(row), before.seconds) for row in range(len(asked))])
     assert np.abs(together - alone).max() < 1e-5
 

@@ -21,7 +21,8 @@ from pydantic.dataclasses import dataclass
 
 from features.learned import ProductForm, Trees
 from features.learned.blend import Blend
-from features.learned.candidates import Traits, names
+from features.learned.candidates import names
+from features.learned.traits import Traits
 from training.inner import Inner, split
 from training.interactions import Interactions
 from training.ranker import Growth, grow, lesson, no_trees
@@ -37,24 +38,28 @@ class BlendConfig:
     """Configuration of `blend`."""
 
     parts: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: {"als": {}, "item_item": {}, "repeat": {}, "popularity": {}}
+        default_factory=lambda: {
+            "scaled_als": {},
+            "ease": {"most_products": 4000},
+            "item_item": {},
+            "repeat": {},
+            "popularity": {},
+        }
     )
     """Base recipe → its own settings. The first orders what is no candidate."""
     inner: Literal["time", "random", "last_basket"] = "time"
     """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
     horizon_days: float = Field(default=28.0, gt=0)
     """Length of the inner slice; a quarter of the history if that is shorter."""
-    prior_buyers: float = Field(default=0.1, gt=0)
-    """How many buyers' worth of its category's mean is mixed into each base score of a product."""
     candidates: int = Field(default=30, ge=1, le=1000)
     """Of each part, among products bought before and among new ones."""
     most_members: int = Field(default=4000, ge=1)
     """So many members teach the trees at most."""
     loss: Literal["xendcg", "lambdarank"] = "xendcg"
     """What trees are grown by; `training.ranker` says what each is."""
-    trees: int = Field(default=50, ge=1)
+    trees: int = Field(default=80, ge=1)
     leaves: int = Field(default=15, ge=2, le=64)
-    learning_rate: float = Field(default=0.1, gt=0, le=10)
+    learning_rate: float = Field(default=0.06, gt=0, le=10)
     min_leaf: int = Field(default=50, ge=1)
     feature_share: float = Field(default=0.6, gt=0, le=1)
     l2: float = Field(default=5.0, ge=0)
@@ -77,7 +82,7 @@ class Bases:
         return Bases(
             interactions.product_ids,
             {name: _part(name, interactions, given, config.seed) for name, given in config.parts.items()},
-            traits(interactions, config.horizon_days, config.prior_buyers),
+            traits(interactions, config.horizon_days),
         )
 
     def only(self, parts: Sequence[str]) -> Bases:
