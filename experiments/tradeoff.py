@@ -71,17 +71,16 @@ def curve(
     asked = histories(before, rows, fitted.member_vectors)
     owners = np.asarray(before.counts.getnnz(axis=0)) + 1.0
     bits = -np.log2(owners / (before.counts.shape[0] + 2.0))
+    popular, pool = taste.popularity > _POPULAR, best_many(form, asked, before.seconds, mixing.pool(k)).places
     found = []
     for wish, values in strengths.items():
         for strength in values:
             progress(f"{wish} {strength:g}")
-            allowed = taste.popularity <= strength if wish == "popularity_cap" else None
-            size = k if allowed is not None else mixing.pool(k)
-            lists = best_many(form, asked, before.seconds, size, allowed=allowed).places
-            if allowed is None:
-                popular = taste.popularity > _POPULAR
+            if wish == "popularity_cap":
+                lists = best_many(form, asked, before.seconds, k, allowed=taste.popularity <= strength).places
+            else:
                 factor = np.where(popular, strength, 1.0) if wish == "boost_popular" else np.ones(len(popular))
-                lists = _mixed(lists, category, factor, strength if wish == "diversity" else 0.0, k)
+                lists = _mixed(pool, category, factor, strength if wish == "diversity" else 0.0, k)
             row = {"wish": wish, "strength": strength, **_figures(lists, relevant, category, bits, seed)}
             found.append({**row, "members": len(rows)})
     return pd.DataFrame(found)

@@ -16,7 +16,7 @@ import orjson
 from features import history
 from features.entities import Channel
 from features.workspace import Workspace
-from serving import rulebook
+from serving import products, rulebook
 from serving.contract import DecisionRequest, Envelope, FamilyName
 from serving.decide import Appraisal
 from serving.delivery import decide_many
@@ -152,13 +152,13 @@ def preview(ws: Workspace, offer: str, channel: str) -> int:
 
 
 def pause(ws: Workspace, offer: str, *, resume: bool) -> int:
-    """Take a candidate out of all decisions, or let it back in; the running service follows within a second.
+    """Take a candidate or a product out of all decisions, or let it back in; the service follows within a second.
 
     Raises:
-        RefusedError: The catalogue has no such candidate.
+        RefusedError: Neither the catalogue nor the history has it.
     """
     book = rulebook.load(ws)
-    if offer not in book.candidates:
+    if offer not in book.candidates and offer not in products.read(ws.tables).facts:
         raise RefusedError(_unknown(offer, book.candidates))
     now = rulebook.switch(ws.controls, offer, paused=not resume)
     print(f"{offer} {'goes on' if resume else 'is paused'}; paused now: {', '.join(sorted(now.paused)) or 'nothing'}")

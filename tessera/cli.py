@@ -142,12 +142,12 @@ def preview(
 
 @app.command()
 def pause(
-    offer: Annotated[str, typer.Argument(help="Offer, action or benefit id.")],
+    offer: Annotated[str, typer.Argument(help="Offer, action, benefit or product id.")],
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     resume: Annotated[bool, typer.Option("--resume", help="Let it go on.")] = False,
 ) -> None:
-    """Stop making an offer, effective within two seconds in the running service."""
+    """Stop making an offer or naming a product, effective within two seconds in the running service."""
     from tessera import campaign
     from tessera.setup import locate
 

@@ -18,6 +18,7 @@ from serving.contract import DecisionRequest
 from serving.engine import call
 from serving.house import open_house
 from serving.rulebook import switch
+from tessera.campaign import pause
 from tessera.recommend import Wanted, onto, run
 from tessera.setup import RefusedError
 from tests.serving import small_programme
@@ -120,3 +121,13 @@ def test_purchases_of_products_that_the_model_does_not_know_are_left_out(ws: Wor
     assert np.array_equal(moved.last_at.toarray()[:, 1:], known.last_at.toarray()[:, [3, 7]])
     assert not moved.counts.toarray()[:, 0].any()
     assert len(moved.buys) == len(moved.bought_at) == int(np.isin(known.buys[:, 1], [3, 7]).sum())
+
+
+def test_a_product_can_be_paused_by_hand_and_what_nobody_knows_cannot(ws: Workspace) -> None:
+    product = sorted(history.read(ws.tables, "products", ["product_id"])["product_id"])[0]
+    pause(ws, product, resume=False)
+    assert product not in set(written(ws, k=5)["product_id"])
+    pause(ws, product, resume=True)
+    assert product in set(written(ws, k=5)["product_id"])
+    with pytest.raises(RefusedError, match="no candidate is called 'nothing such'"):
+        pause(ws, "nothing such", resume=False)
