@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import multiprocessing
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,9 @@ from training.tune import OBJECTIVES, Plan, Tried, TuneError, measure, settings_
 
 _UNDECIDED = 5
 """So many trials run through before any is stopped early."""
+_APART = 10_007
+"""Between the seeds of two workers: no sessions of a study come near it."""
+_TOLD_EVERY_S = 15.0
 
 
 def search(
@@ -115,15 +119,23 @@ def _begun(plan: Plan, journal: Path) -> Any:
 
 def _run(plan: Plan, folds: Sequence[Split], journal: Path, left: int, progress: Callable[[str], None]) -> None:
     workers = max(1, min(plan.workers, left))
+    study = _opened(journal)
+    begun = len(study.get_trials(deepcopy=False))
     if workers == 1:
-        work(plan, folds, journal, left, 0, progress)
+        work(plan, folds, journal, left, plan.seed + begun, progress=progress)
         return
     shares = [left // workers + (number < left % workers) for number in range(workers)]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running = [pool.submit(work, plan, folds, journal, share, at) for at, share in enumerate(shares)]
-        for each in running:
-            each.result()
-    progress(f"{left} trials by {workers} workers")
+        seeds = [plan.seed + begun + _APART * at for at in range(workers)]
+        running = {
+            pool.submit(work, plan, folds, journal, share, seed, os.getpid())
+            for share, seed in zip(shares, seeds, strict=True)
+        }
+        while running:
+            ended, running = wait(running, timeout=_TOLD_EVERY_S)
+            for each in ended:
+                each.result()
+            progress(f"{len(tried(study, plan))} of {plan.trials} trials")
 
 
 def work(
@@ -131,21 +143,23 @@ def work(
     folds: Sequence[Split],
     journal: Path,
     trials: int,
-    worker: int,
+    seed: int,
+    parent: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Run some trials of a study in this process."""
+    """Run some trials of a study in this process; a worker whose `parent` process has gone ends with its trial."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _opened(journal)
-    done = len(study.get_trials(deepcopy=False))
-    study.sampler = _sampler(plan, seed=plan.seed + 10_007 * worker + done)
+    study.sampler = _sampler(plan, seed)
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=_UNDECIDED)
 
     def told(_study: Any, trial: Any) -> None:
         one = _tried(trial, plan)
         progress(f"trial {one.number}: {one.state} {' '.join(f'{v:.4f}' for v in one.values)} {_short(one.settings)}")
+        if parent is not None and os.getppid() != parent:
+            study.stop()
 
     study.optimize(
         lambda trial: _objective(trial, plan, folds),

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,6 +182,24 @@ def test_a_study_is_not_mixed_with_another(tmp_path: Path) -> None:
         studies.search(plan, _slices(1), journal)
     with pytest.raises(TuneError, match="was begun with k 5, not 7"):
         studies.search(replace(plan, k=7), _slices(1), journal, resume=True)
+
+
+@pytest.mark.slow
+def test_when_a_search_is_killed_its_workers_end_and_it_can_be_continued(tmp_path: Path) -> None:
+    plan, journal = replace(PLAN, recipe="lightfm_hybrid", trials=40, workers=2), tmp_path / "k.journal"
+    process = multiprocessing.get_context("spawn").Process(target=studies.search, args=(plan, _slices(1), journal))
+    process.start()
+    while not journal.exists() or len(studies.tried(studies._opened(journal), plan)) < 3:
+        time.sleep(0.2)
+    process.kill()
+    process.join()
+    after_kill = -1
+    while after_kill != (after_kill := len(studies.tried(studies._opened(journal), plan))):
+        time.sleep(5.0)  # what was running may end; nothing new may begin
+    assert after_kill < 40
+    shorter = replace(plan, trials=after_kill + 2)
+    found = studies.tried(studies.search(shorter, _slices(1), journal, resume=True), shorter)
+    assert len(found) == after_kill + 2
 
 
 def test_the_frontier_holds_what_nothing_beats_in_everything() -> None:
