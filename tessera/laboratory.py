@@ -334,7 +334,7 @@ def tradeoff(
 
 
 @app.command()
-def bench(what: Annotated[str, typer.Argument(help="serve, features, train, bulk or films.")]) -> None:
+def bench(what: Annotated[str, typer.Argument(help="serve, features, train, bulk, lifetime or films.")]) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run
 
