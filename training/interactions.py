@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from features.kept import KEPT
 from features.learned import Histories, MemberHistory
 
+_REGION = "region:"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
@@ -114,9 +116,19 @@ def member_history(interactions: Interactions, row: int, vector: NDArray[np.floa
     """What a form is asked with for the member in this row, as serving would ask."""
     counts, last_at = interactions.counts, interactions.last_at
     span = slice(counts.indptr[row], counts.indptr[row + 1])
-    return MemberHistory(
-        counts.indices[span].astype(np.int32), counts.data[span], last_at.data[span], vector, interactions.seconds
-    )
+    index, region = counts.indices[span].astype(np.int32), str(regions(interactions, np.array([row]))[0])
+    return MemberHistory(index, counts.data[span], last_at.data[span], vector, interactions.seconds, region)
+
+
+def regions(interactions: Interactions, rows: NDArray[np.intp] | None = None) -> NDArray[np.str_]:
+    """The region of the members in these rows (all if None), (n,); empty where nobody knows it."""
+    names = [(at, name) for at, name in enumerate(interactions.member_tag_names) if name.startswith(_REGION)]
+    tags = interactions.member_tags if rows is None else interactions.member_tags[rows]
+    known = tags[:, [at for at, _ in names]].tocoo()
+    texts = np.array([name.removeprefix(_REGION) for _, name in names] or [""], np.str_)
+    found = np.zeros(tags.shape[0], texts.dtype)
+    found[known.row] = texts[known.col]
+    return found
 
 
 def histories(
@@ -134,6 +146,7 @@ def histories(
         counts.data,
         last_at.data,
         vectors,
+        regions(interactions, rows),
     )
 
 

@@ -26,6 +26,8 @@ class Histories:
     """(n_pairs,): epoch seconds."""
     vectors: NDArray[np.float32] | None = None
     """(n_members, k): stored vectors, NaN in the rows of members without one; None where nobody has one."""
+    regions: NDArray[np.str_] | None = None
+    """(n_members,): empty where nobody knows; None where nobody has one."""
 
     def __len__(self) -> int:
         """How many members."""
@@ -35,7 +37,8 @@ class Histories:
         """What a form is asked with for the member in this row."""
         span = slice(int(self.starts[row]), int(self.starts[row + 1]))
         vector = None if self.vectors is None or np.isnan(self.vectors[row, 0]) else self.vectors[row]
-        return MemberHistory(self.product_index[span], self.count[span], self.last_at[span], vector)
+        region = "" if self.regions is None else str(self.regions[row])
+        return MemberHistory(self.product_index[span], self.count[span], self.last_at[span], vector, region=region)
 
     def part(self, begin: int, end: int) -> Histories:
         """The members in the rows `begin` to `end`, as views."""
@@ -49,6 +52,7 @@ class Histories:
             self.count[span],
             self.last_at[span],
             vectors,
+            None if self.regions is None else self.regions[begin:end],
         )
 
     @property

@@ -29,6 +29,8 @@ class MemberHistory:
     """The stored vector, of the same model version as the form."""
     vector_at: float | None = None
     """Up to when the vector knows the member's purchases, epoch seconds; None trusts it whatever came since."""
+    region: str = ""
+    """Where the member belongs to; empty where nobody knows."""
 
     def outlived(self) -> bool:
         """Whether something was bought after the stored vector was made."""
@@ -47,6 +49,7 @@ def history(
     last_at: Sequence[float],
     vector: NDArray[np.float32] | None = None,
     vector_at: float | None = None,
+    region: str = "",
 ) -> MemberHistory:
     """A member's purchases by product id, as positions; unknown ids and counts of 0 or less are left out."""
     rows = [
@@ -61,4 +64,5 @@ def history(
         np.array(columns[2], np.float64),
         vector,
         vector_at,
+        region,
     )
