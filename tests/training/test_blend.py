@@ -294,7 +294,7 @@ def test_many_candidates_of_many_members_are_found_as_for_each_alone() -> None:
 
 def test_an_ablation_has_a_row_for_every_piece_and_the_blend_itself_changes_nothing() -> None:
     _, before, later = programme()
-    config = BlendConfig(parts={"item_item": {}, "repeat": {}}, trees=10)
+    config = BlendConfig(parts={"item_item": {}, "popularity": {}}, trees=10)
     both = [truth(before, later, only_new=new).bought for new in (False, True)]
     found = ablation(before, both[0], both[1], config)
     by_variant = {str(row["variant"]): row for row in found.to_dict("records")}
@@ -303,5 +303,5 @@ def test_an_ablation_has_a_row_for_every_piece_and_the_blend_itself_changes_noth
     assert [by_variant["the blend"][name] for name in unchanged] == [0.0] * 6
     whole = judge(before, fit("blend", before, config), both[0]).ndcg.mean()
     assert by_variant["the blend"]["ndcg"] == pytest.approx(whole)
-    assert by_variant["repeat alone"]["new_high"] < 0
-    assert by_variant["item_item alone"]["ndcg_high"] < 0
+    assert by_variant["popularity alone"]["ndcg_high"] < 0
+    assert by_variant["popularity alone"]["new_high"] < 0
