@@ -194,7 +194,8 @@ def _history(taste: Taste, member: Member) -> MemberHistory:
     if vector_at is not None and isinstance(taste.form, Factors) and member.state.bought_by(vector_at):
         return MemberHistory(vector=vector)  # the vector says it all: nothing was bought since
     ids, counts, last = member.state.products()
-    return history(taste.positions, ids, counts.tolist(), last.tolist(), vector, vector_at)
+    region = member.state.region or ""
+    return history(taste.positions, ids, counts.tolist(), last.tolist(), vector, vector_at, region)
 
 
 def wanted(ws: Workspace) -> dict[str, str]:

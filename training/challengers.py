@@ -86,6 +86,7 @@ def taste(task: Task) -> Trained:
         chosen,
         k,
         seed=task.config.seed,
+        limits=wanted.limits,
         progress=lambda name: task.progress(f"taste: {name}"),
     )
     best = table.iloc[0]

@@ -13,11 +13,11 @@ import pytest
 
 from features import catalog
 from features.behavior import names
-from features.learned import golden, load
+from features.learned import Popularity, golden, load, positions
 from features.learned.churn import load_churn
 from features.rows import Rows
 from features.workspace import Workspace
-from serving.champions import BundleError, Champions, exactly, take_up
+from serving.champions import BundleError, Champions, Taste, exactly, take_up
 from serving.members import Finish, Member, fetch
 from tests.serving import small_programme
 
@@ -57,6 +57,17 @@ def test_nobody_in_particular_gets_what_is_popular_and_no_churn(ws: Workspace, f
     assert learned.churn is None
     assert champions.taste is not None
     assert [one for one, _ in learned.products] == champions.taste.names[:2].tolist()
+
+
+def test_a_member_of_a_region_with_a_list_of_its_own_gets_that_list(ws: Workspace) -> None:
+    one = member(ws)
+    assert one.state.region
+    ids = np.array(["P1", "P2"])
+    scores, regional = np.array([0.2, 0.1], np.float32), np.array([[0.1, 0.3]], np.float32)
+    form = Popularity(ids, scores, np.array([one.state.region]), regional)
+    champions = Champions(taste=Taste("1", form, positions(ids), ids.astype(object)))
+    assert [name for name, _ in champions.products_for(one, one.built_at, 2)] == ["P2", "P1"]
+    assert [name for name, _ in champions.products_for(None, one.built_at, 2)] == ["P1", "P2"]
 
 
 def test_a_vector_of_another_version_is_not_used(ws: Workspace, features: tuple[str, ...]) -> None:

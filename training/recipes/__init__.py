@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("popularity", popularity.PopularityConfig, popularity.fit, grows_with_purchases),
-        Recipe("repeat", repeat.RepeatConfig, repeat.fit, grows_with_purchases),
+        Recipe("repeat", repeat.RepeatConfig, repeat.fit, repeat.cost),
         Recipe("als", als.AlsConfig, als.fit, als.cost),
         Recipe("scaled_als", scaled_als.ScaledAlsConfig, scaled_als.fit, scaled_als.cost),
         Recipe("bpr", bpr.BprConfig, bpr.fit, bpr.cost),

@@ -87,4 +87,4 @@ def cost(interactions: Interactions, config: AlsConfig) -> Cost:
     """Time grows with pairs · factors and rows · factors² for each iteration; memory with the pairs and the vectors."""
     pairs, rows, k = interactions.counts.nnz, sum(interactions.counts.shape), config.factors
     steps = config.iterations * (pairs * k * 2 + rows * k * k)
-    return Cost(steps * 1.8e-9 + rows * k**3 * 1e-10, pairs * 5e-5 + rows * k * 1.2e-5)
+    return Cost(steps * 1.2e-9 + rows * k**3 * 1e-10, pairs * 5e-5 + rows * k * 1.2e-5)

@@ -131,5 +131,5 @@ def cost(interactions: Interactions, config: EaseConfig) -> Cost:
     square = float(len(_most_bought(interactions.counts.getnnz(axis=0), config)))
     bought = np.diff(interactions.counts.indptr).astype(np.float64)
     tail = max(0.0, interactions.counts.shape[1] - square)
-    seconds = 3.2e-11 * square**3 + 1.5e-8 * float(bought @ bought) + 5e-3 * tail
+    seconds = 3.2e-11 * square**3 + 1.5e-8 * float(bought @ bought) + 5e-4 * tail
     return Cost(seconds, square**2 * _BYTES / 2**20 + interactions.counts.nnz * 1e-4 + 300)

@@ -38,7 +38,7 @@ from training.interactions import Interactions, histories
 from training.recipes import ease
 from training.recipes.degrees import weighted
 from training.recipes.popularity import DAY
-from training.recipes.recipe import Fitted
+from training.recipes.recipe import Cost, Fitted
 
 _PRIOR = np.array([-1.0, 1.0, -0.3, 0.0, -0.1, 0.5, 0.2, 0.0, 0.1, -0.2, 0.0, 0.0, 0.0])
 """Weights assumed before any data, in the order of TERMS: bought often, lately, by habit and by others."""
@@ -113,10 +113,14 @@ def _described(interactions: Interactions, config: RepeatConfig) -> Counts:
     )
 
 
-def _neighbours(interactions: Interactions, config: RepeatConfig) -> Linear:
-    settings = ease.EaseConfig(
+def _of_ease(config: RepeatConfig) -> ease.EaseConfig:
+    return ease.EaseConfig(
         most_products=config.square_products, neighbours=config.neighbours, half_life_days=config.half_life_days
     )
+
+
+def _neighbours(interactions: Interactions, config: RepeatConfig) -> Linear:
+    settings = _of_ease(config)
     form = ease.empty(interactions, settings.half_life_days, settings.popularity_days)
     bought = weighted(interactions, settings.half_life_days)
     return ease.with_weights(form, bought, settings) if bought.nnz else form
@@ -260,3 +264,13 @@ def fit(interactions: Interactions, config: RepeatConfig) -> Fitted:
         new_weights = logistic(first.terms, first.label, _NEW_PRIOR, config.prior_strength)
     cautious = new_weights - config.caution * np.eye(len(NEW_TERMS))[0]
     return Fitted(replace(_described(interactions, config), weights=weights, new_weights=cautious))
+
+
+def cost(interactions: Interactions, config: RepeatConfig) -> Cost:
+    """Neighbours twice, and what all products score for the members that teach first purchases."""
+    neighbours = ease.cost(interactions, _of_ease(config))
+    taught = min(config.most_members, interactions.counts.shape[0]) * interactions.counts.shape[1]
+    purchases = len(interactions.buys)
+    return Cost(
+        2 * neighbours.seconds + taught * 1e-6 + purchases * 1e-5, neighbours.megabytes + purchases * 5e-4 + 500
+    )
