@@ -88,7 +88,7 @@ def test_members_that_never_bought_and_products_nobody_bought_are_no_trouble(
         (["decide"], "name a member"),
         (["preview", "basket-6"], "did you mean 'basket-5'?"),
         (["pause", "basket-6"], "did you mean 'basket-5'?"),
-        (["train", "--model", "lifetime"], "use one of taste, churn, response"),
+        (["train", "--model", "mood"], "use one of taste, churn, lifetime, response"),
         (["promote", "--model", "taste"], "`tessera train --model taste` makes one"),
         (["promote", "--rollback", "--model", "taste"], "no previous champion"),
         (["frame", "nothing_v9", "--at", "2026-06-13"], "no service is called 'nothing_v9'"),

@@ -16,6 +16,8 @@ from features import behavior, catalog, history
 from features.entities import Programme
 from features.learned import golden, load
 from features.learned.churn import load_churn
+from features.learned.lifetime import load_lifetime
+from features.learned.lifetime_golden import check_lifetime
 from features.rows import Rows
 from features.states import decode_taste
 from features.workspace import Workspace
@@ -74,7 +76,8 @@ def test_the_pictures_and_tables_are_logged(outcome: Outcome) -> None:
 
 
 def test_what_serving_would_load_answers_the_golden_questions(outcome: Outcome, programme: Programme) -> None:
-    taste, churned, responses = outcome.versions
+    taste, churned, worth, responses = outcome.versions
+    check_lifetime(load_lifetime(worth.folder), worth.record["golden"])
     golden.check_products(load(taste.folder), taste.record["golden"])  # type: ignore[arg-type]
     model = load_churn(churned.folder)
     golden.check_churn(model, churned.record["golden"])
