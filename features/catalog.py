@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from features import rule_segments
+from features import segments_written
 from features.catalog_entries import Entry, ProgrammeFile, faults
 from features.entities import (
     DO_NOTHING,
@@ -104,10 +104,10 @@ def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None
 
 def _rule_segments(folder: Path, programme: Programme, errors: list[str], digest: Any) -> tuple[RuleSegment, ...]:
     """The marketer's segments; a catalogue without the file has none."""
-    if not rule_segments.path(folder).exists():
+    if not segments_written.path(folder).exists():
         return ()
-    raw = _raw(rule_segments.path(folder), errors, digest)
-    return () if raw is None else rule_segments.parse(raw, programme, errors)
+    raw = _raw(segments_written.path(folder), errors, digest)
+    return () if raw is None else segments_written.parse(raw, programme, errors)
 
 
 def _segment_faults(found: Mapping[str, tuple[Candidate, ...]], programme: Programme) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _segment_faults(found: Mapping[str, tuple[Candidate, ...]], programme: Progr
                 if asked not in known:
                     yield (
                         f'{name}.yaml: {one.family} "{one.id}": conditions.segments names the unknown segment '
-                        f'"{asked}"{did_you_mean(asked, known)}; segments are written in {rule_segments.FILE}'
+                        f'"{asked}"{did_you_mean(asked, known)}; segments are written in {segments_written.FILE}'
                     )
 
 

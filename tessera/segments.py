@@ -9,7 +9,7 @@ import pandas as pd
 
 from features import behavior, catalog, flows, history
 from features.entities import Programme
-from features.rule_segments import WORDS
+from features.segments_written import WORDS
 from features.workspace import Workspace
 from tessera import clock
 from tessera.progress import Steps
