@@ -13,6 +13,8 @@ _MARGIN = 1.0
 _SURE = 0.002
 """No calibrated probability is nearer to 0 or 1 than this."""
 _STEPS = 50
+_PRIOR_SD = (0.25, 0.5)
+_LEAST_SLOPE = 0.1
 
 
 def platt(raw: Vector, churned: NDArray[np.bool_]) -> tuple[Vector, Vector]:
@@ -29,6 +31,24 @@ def platt(raw: Vector, churned: NDArray[np.bool_]) -> tuple[Vector, Vector]:
         offset = float(np.log(mean / (1 - mean)))
     points = np.linspace(raw.min() - _MARGIN, raw.max() + _MARGIN, _POINTS)
     return points, _inside(_sigmoid(slope * points + offset))
+
+
+def line(raw: Vector, happened: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset of a logistic curve, held to 1 and 0 where there is little to tell otherwise.
+
+    The most likely ones under normal priors, so that a horizon with few rows does not stretch what it was told.
+    """
+    design = np.column_stack([raw, np.ones_like(raw)])
+    middle, held = np.array([1.0, 0.0]), np.array(_PRIOR_SD) ** -2.0
+    beta = middle.copy()
+    for _ in range(_STEPS):
+        chance = _sigmoid(design @ beta)
+        gradient = design.T @ (happened - chance) - held * (beta - middle)
+        step = np.linalg.solve((design.T * (chance * (1 - chance))) @ design + np.diag(held), gradient)
+        beta += np.clip(step, -1.0, 1.0)
+        if np.abs(step).max() < 1e-10:
+            break
+    return max(float(beta[0]), _LEAST_SLOPE), float(beta[1])
 
 
 def isotonic(raw: Vector, churned: NDArray[np.bool_]) -> tuple[Vector, Vector]:

@@ -2,8 +2,8 @@
 
 One model for every horizon (`features.learned.churn`): a ridge logistic over recency, frequency, spend and the terms of
 a BG/NBD rhythm, and boosted trees over all features, both over rows of `training.spells`; their log-odds are averaged.
-Number and size of the trees, their share and the curve from log-odds to a probability are found on members left out in
-turn, so nobody's own purchases speak for them; then both learn again from everybody.
+Number and size of the trees, their share and, for each horizon, the line from log-odds to a probability are found on
+members left out in turn, so nobody's own purchases speak for them; then both learn again from everybody.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from features.learned import Trees, from_lightgbm
-from features.learned.churn import ADDED, Churn, Logistic, tilted
+from features.learned.churn import ADDED, Churn, Logistic
 from features.learned.rhythm import NEEDED, Rhythm
 from training import bgnbd, metrics
-from training.calibration import isotonic, platt
+from training.calibration import isotonic, line
 from training.frames import Cuts
 from training.spells import Spells, days_learned, spells
 
@@ -118,8 +118,10 @@ class _Inputs:
     """(n, n_logs + 7)"""
     for_trees: Rows
     """(n, n_features + 3)"""
+    days: Rows
+    """(n,): the horizon of each row."""
     u: Rows
-    """(n,): ln(days ÷ horizon)."""
+    """(n,): ln(days ÷ the programme's horizon)."""
     silent: NDArray[np.bool_]
     member: NDArray[np.intp]
     own: NDArray[np.bool_]
@@ -147,20 +149,28 @@ def fit(
     known = _known(frame, cuts)
     inputs = _inputs(known, spells_of(known, config, seed), tuple(names), config)
     everybody = np.ones(len(inputs.u), bool)
-    tilt, curve = _UPRIGHT, _PLAIN
+    learned = days_learned(known["followed_days"].to_numpy(np.float64), config.horizon)
+    days = np.sort(np.append(learned, float(config.horizon)))
+    lines, curve = np.tile([1.0, 0.0], (len(days), 1)), _PLAIN
     if shape is None:
         shape, log_odds = _left_out(inputs, config, seed)
-        tilt = tilt_of(log_odds, inputs)
-        drawn, own = platt if config.calibration == "platt" else isotonic, inputs.own
-        curve = drawn(tilted(log_odds, tilt, inputs.u)[own], inputs.silent[own])
+        lines = np.array([line(log_odds[inputs.days == each], inputs.silent[inputs.days == each]) for each in days])
+        if config.calibration == "isotonic":
+            own, (slope, lift) = inputs.own, lines[days == config.horizon][0]
+            curve = isotonic(slope * log_odds[own] + lift, inputs.silent[own])
     trees = grow(inputs, everybody, config, shape.leaves, shape.trees, seed)
-    days = np.sort(np.append(days_learned(known["followed_days"].to_numpy(np.float64), config.horizon), config.horizon))
     return Churn(
-        trees, *curve, draw(inputs, everybody), tilt, shape.share, days.astype(np.float64), float(config.horizon)
+        trees,
+        *curve,
+        draw(inputs, everybody),
+        stretch=lines[:, 0].copy(),
+        lift=lines[:, 1].copy(),
+        share=shape.share,
+        days=days,
+        horizon=float(config.horizon),
     )
 
 
-_UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 _PLAIN = (np.linspace(-9.0, 9.0, 721), 1.0 / (1.0 + np.exp(-np.linspace(-9.0, 9.0, 721))))
 """The curve of log-odds that are taken at their word."""
 
@@ -225,6 +235,7 @@ def _inputs(known: pd.DataFrame, table: Spells, names: tuple[str, ...], config: 
         rhythm,
         terms,
         np.concatenate((rows_of(known, names)[table.row], added), axis=1),
+        table.days,
         np.log(table.days / config.horizon),
         table.silent,
         table.member,
@@ -273,21 +284,6 @@ def _sums(trees: Trees, rows: Rows, counts: Sequence[int]) -> Rows:
 
 def _log_loss(silent: NDArray[np.bool_], log_odds: Rows) -> float:
     return float(np.logaddexp(0.0, np.where(silent, -log_odds, log_odds)).mean())
-
-
-def tilt_of(log_odds: Rows, inputs: _Inputs) -> Rows:
-    """How log-odds of members left out must be stretched and moved at each horizon.
-
-    A logistic regression on them, on u and on their product.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    u = inputs.u
-    model = LogisticRegression(C=1e3, solver="newton-cholesky").fit(
-        np.stack((log_odds, log_odds * u, u), axis=1), inputs.silent
-    )
-    slope, turn, move = model.coef_[0]
-    return np.array([slope, turn, float(model.intercept_[0]), move])
 
 
 def draw(inputs: _Inputs, keep: NDArray[np.bool_]) -> Logistic:

@@ -68,14 +68,6 @@ class Logistic:
         return out
 
 
-def tilted(log_odds: Rows, tilt: Rows, u: float | Rows) -> Rows:
-    """Log-odds after the correction that moves with the horizon (`Churn.tilt`); they never change places."""
-    slope, offset = np.maximum(tilt[0] + tilt[1] * u, _LEAST_SLOPE), tilt[2] + tilt[3] * u
-    out: Rows = log_odds * slope + offset
-    return out
-
-
-_LEAST_SLOPE = 0.1
 _NOTHING = (0.0, 0.0, 0.0)
 
 
@@ -85,13 +77,15 @@ class Churn:
 
     trees: Trees
     raw: Rows
-    """(n_points,): averaged and tilted log-odds, ascending."""
+    """(n_points,): averaged log-odds, stretched and lifted, ascending."""
     chance: Rows
     """(n_points,): the probability at each of them, strictly inside 0..1 and never falling; a straight line between
     them, constant beyond."""
     logistic: Logistic
-    tilt: Rows
-    """(4,) s₀ s₁ c₀ c₁: before the curve the average is taken times s₀ + s₁u, plus c₀ + c₁u; u = ln(days ÷ horizon)."""
+    stretch: Rows
+    """(n_days,): what the average is taken times before the curve, above 0."""
+    lift: Rows
+    """(n_days,): what is added then."""
     share: float
     """Of the trees in the average, 0..1; the rest is the linear model's."""
     days: Rows
@@ -101,8 +95,9 @@ class Churn:
 
     def __post_init__(self) -> None:
         shaped("churn", "chance", self.chance, (len(self.raw),))
-        shaped("churn", "tilt", self.tilt, (4,))
-        for name in ("raw", "chance", "days", "tilt"):
+        for name in ("stretch", "lift"):
+            shaped("churn", name, getattr(self, name), (len(self.days),))
+        for name in ("raw", "chance", "days", "stretch", "lift"):
             finite("churn", name, getattr(self, name))
         if not len(self.raw) or (np.diff(self.raw) <= 0).any() or (np.diff(self.chance) < 0).any():
             raise LearnedError("churn: the calibration curve does not rise; train the model again")
@@ -110,6 +105,8 @@ class Churn:
             raise LearnedError("churn: a calibrated probability of 0 or 1 is certainty nobody has; train it again")
         if (np.diff(self.days) <= 0).any() or not (self.days == self.horizon).any() or self.days[0] <= 0:
             raise LearnedError("churn: the days of the curve do not rise from above 0 past the horizon; train it again")
+        if (self.stretch <= 0).any():
+            raise LearnedError("churn: log-odds would change places before the curve; train the model again")
         if not 0.0 <= self.share <= 1.0 or tuple(self.trees.feature_names[-len(ADDED) :].tolist()) != ADDED:
             raise LearnedError("churn: the trees and the linear model do not belong together; train it again")
         self._places  # noqa: B018 - finds every feature once, at load
@@ -145,16 +142,20 @@ class Churn:
         return np.concatenate((rows, *added), axis=1)
 
     def log_odds(self, rows: Rows, days: float) -> Rows:
-        """The average of both models, (n,), before the curve."""
+        """The average of both models, (n,), as it comes."""
         terms = self._terms(rows, days)
-        plain = self.logistic.raw(terms, self._u(days))
+        plain = self.logistic.raw(terms, float(np.log(days / self.horizon)))
         return self.share * self.trees.raw(self._for_trees(rows, terms, days)) + (1.0 - self.share) * plain
 
-    def _said(self, rows: Rows, days: float) -> Rows:
-        return np.interp(tilted(self.log_odds(rows, days), self.tilt, self._u(days)), self.raw, self.chance)
+    @cached_property
+    def _middle(self) -> int:
+        return int(np.searchsorted(self.days, self.horizon))
 
-    def _u(self, days: float) -> float:
-        return float(np.log(days / self.horizon))
+    def _said(self, rows: Rows, place: int) -> Rows:
+        """The chance at `days[place]`, (n,)."""
+        log_odds = self.log_odds(rows, float(self.days[place]))
+        found: Rows = np.interp(self.stretch[place] * log_odds + self.lift[place], self.raw, self.chance)
+        return found
 
     def probability(self, rows: Rows) -> Rows:
         """Chance of churn, nothing bought within the horizon, (n,).
@@ -162,35 +163,26 @@ class Churn:
         Args:
             rows: (n, n_features); NaN where a feature is missing.
         """
-        return self._said(rows, self.horizon)
+        return self._said(rows, self._middle)
 
     def probability_of_one(self, row: Rows) -> float:
         """The same for one member, (n_features,), in half the time."""
-        logs, needed = self._one
+        logs, needed, constant, slope, offset = self._one
         values = row.tolist()
         own = self.logistic.rhythms.terms_of_one([values[i] for i in needed] or _NOTHING, self.horizon)
         terms = [math.log1p(values[i]) if values[i] > 0.0 else 0.0 for i in logs]
-        plain = float(np.array(terms + own) @ self.logistic.weight) + self._constant
+        plain = float(np.array(terms + own) @ self.logistic.weight) + constant
         grown = float(self.trees.raw(np.array([[*values, own[0], own[-1], self.horizon]]))[0])
-        log_odds = self._slope * (self.share * grown + (1.0 - self.share) * plain) + self._offset
-        return float(np.interp(log_odds, self.raw, self.chance))
+        log_odds = self.share * grown + (1.0 - self.share) * plain
+        return float(np.interp(slope * log_odds + offset, self.raw, self.chance))
 
     @cached_property
-    def _one(self) -> tuple[list[int], list[int]]:
+    def _one(self) -> tuple[list[int], list[int], float, float, float]:
+        """What `probability_of_one` needs, as plain numbers."""
         logs, needed = (each.tolist() for each in self._places)
-        return logs, needed if len(needed) == len(NEEDED) else []
-
-    @cached_property
-    def _constant(self) -> float:
-        return float(self.logistic.constant[0])
-
-    @cached_property
-    def _slope(self) -> float:
-        return max(float(self.tilt[0]), _LEAST_SLOPE)
-
-    @cached_property
-    def _offset(self) -> float:
-        return float(self.tilt[2])
+        slope, offset = float(self.stretch[self._middle]), float(self.lift[self._middle])
+        whole = needed if len(needed) == len(NEEDED) else []
+        return logs, whole, float(self.logistic.constant[0]), slope, offset
 
     def silence(self, rows: Rows, days: NDArray[np.float64]) -> Rows:
         """Chance that nothing is bought within each of `days`, (n, n_wanted); never rising with the days.
@@ -217,8 +209,8 @@ class Churn:
 
     def _curve(self, rows: Rows) -> Rows:
         """Silence at `self.days`, (n, n_days), made to fall on both sides of the horizon."""
-        said = np.stack([self._said(rows, float(each)) for each in self.days], axis=1)
-        middle = int(np.searchsorted(self.days, self.horizon))
+        said = np.stack([self._said(rows, place) for place in range(len(self.days))], axis=1)
+        middle = self._middle
         said[:, middle::-1] = np.maximum.accumulate(said[:, middle::-1], axis=1)
         said[:, middle:] = np.minimum.accumulate(said[:, middle:], axis=1)
         return said
@@ -300,7 +292,8 @@ def load_churn(folder: Path) -> Churn:
                 archive["raw"].astype(np.float64),
                 archive["chance"].astype(np.float64),
                 logistic,
-                archive["tilt"].astype(np.float64),
+                archive["stretch"].astype(np.float64),
+                archive["lift"].astype(np.float64),
                 float(archive["share"]),
                 archive["days"].astype(np.float64),
                 float(archive["horizon"]),

@@ -93,9 +93,8 @@ def put_churn(ws: Workspace, version: str, features: list[str]) -> Path:
     )
     folder = ws.bundles / "churn" / version
     nothing = Logistic(one([], np.str_), np.zeros(3), np.zeros(7), np.zeros(7), np.zeros(7), one([0.5, 40.0, 0.5, 3.0]))
-    upright, days = one([1.0, 0.0, 0.0, 0.0]), one([30.0, 90.0, 180.0])
-    curve = (one([-2.0, 2.0]), one([0.1, 0.9]))
-    save_churn(Churn(trees, *curve, nothing, upright, share=1.0, days=days, horizon=90.0), folder)
+    curve, days = (one([-2.0, 2.0]), one([0.1, 0.9])), one([30.0, 90.0, 180.0])
+    save_churn(Churn(trees, *curve, nothing, np.ones(3), np.zeros(3), share=1.0, days=days, horizon=90.0), folder)
     return describe(folder, "churn", version)
 
 
