@@ -334,7 +334,9 @@ def tradeoff(
 
 
 @app.command()
-def bench(what: Annotated[str, typer.Argument(help="serve, features, train, bulk, lifetime or films.")]) -> None:
+def bench(
+    what: Annotated[str, typer.Argument(help="serve, features, train, bulk, lifetime, films or spread.")],
+) -> None:
     """Measure on this machine and print figures beside the named alternative."""
     from tessera.bench import run
 

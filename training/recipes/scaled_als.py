@@ -193,4 +193,4 @@ def cost(interactions: Interactions, config: ScaledAlsConfig) -> Cost:
     lengths = np.r_[np.diff(counts.indptr), np.bincount(counts.indices, minlength=counts.shape[1])].astype(np.float64)
     narrow = np.minimum(lengths, k)
     work = float((lengths * k * narrow + narrow**3 / 3 + k * k).sum())
-    return Cost(config.iterations * work * 6e-10, counts.nnz * 5e-5 + len(lengths) * k * 2e-5 + 300)
+    return Cost(config.iterations * work * 1.3e-10, counts.nnz * 5e-5 + len(lengths) * k * 2e-5 + 300)
