@@ -78,13 +78,25 @@ def rhythm(starts: NDArray[np.int64], count: NDArray[np.float32], last_at: NDArr
 
 def near(said: Scores) -> NDArray[np.float32]:
     """The logarithm of what purchases say for products, nothing and less counting alike."""
-    found: NDArray[np.float32] = np.log(np.maximum(said, 0.0).astype(np.float32) + np.float32(_FAINT))
-    return found
+    found = np.maximum(said, np.float32(0.0), dtype=np.float32)
+    found += np.float32(_FAINT)
+    return np.log(found, out=found)
 
 
 def chance(worth: NDArray[np.float32]) -> NDArray[np.float32]:
     """The logistic of it."""
-    found: NDArray[np.float32] = np.reciprocal(1.0 + np.exp(-np.clip(worth, -40.0, 40.0)), dtype=np.float32)
+    found = np.clip(-worth, np.float32(-40.0), np.float32(40.0))
+    np.exp(found, out=found)
+    found += np.float32(1.0)
+    return np.reciprocal(found, out=found)
+
+
+def first_worth(
+    popularity: NDArray[np.float32], ever: NDArray[np.float32], new_weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The log-odds of a first purchase, but for what concerns the member, (n_products,)."""
+    one, wanted, long = new_weights[:3].astype(np.float32)
+    found: NDArray[np.float32] = wanted * np.log(popularity) + long * np.log(ever) + one
     return found
 
 
@@ -109,12 +121,14 @@ class Counts:
     """(len(TERMS),): of the logistic of products bought before."""
     new_weights: NDArray[np.float64]
     """(len(NEW_TERMS),): of the logistic of all others."""
+    first_worth: NDArray[np.float32]
+    """(n_products,): what of that logistic is the same for every member (`first_worth`), worked out once."""
     neighbours: Linear
     """What the products that were bought say for each product."""
 
     def __post_init__(self) -> None:
         n = len(self.product_ids)
-        for name in ("popularity", "ever", "rhythm_days", "repeat_rate"):
+        for name in ("popularity", "ever", "rhythm_days", "repeat_rate", "first_worth"):
             shaped("counts", name, getattr(self, name), (n,))
             finite("counts", name, getattr(self, name))
         for name, size in (("weights", len(TERMS)), ("new_weights", len(NEW_TERMS))):
@@ -192,8 +206,8 @@ class Counts:
 
     def _new(self, said: NDArray[np.float32], member: NDArray[np.float64]) -> NDArray[np.float32]:
         """The worth of a first purchase of each product, (n_members, n_products)."""
-        one, wanted, ever, pull, *own = self.new_weights.astype(np.float32)
+        _, _, _, pull, *own = self.new_weights.astype(np.float32)
         worth: NDArray[np.float32] = said * pull
-        worth += wanted * np.log(self.popularity) + ever * np.log(self.ever) + one
+        worth += self.first_worth
         worth += (member.astype(np.float32) @ np.array(own))[:, None]
         return worth

@@ -36,7 +36,7 @@ from features.learned import (
     to_arrays,
     top_k,
 )
-from features.learned.counts import NEW_TERMS, TERMS, rhythm
+from features.learned.counts import NEW_TERMS, TERMS, first_worth, rhythm
 from features.learned.longest import longest
 
 DAY = 86_400.0
@@ -81,7 +81,7 @@ def _silent() -> Linear:
 
 
 def _counts(again: Mapping[str, float], first: Mapping[str, float], **changes: Any) -> Counts:
-    parts = {
+    parts: dict[str, Any] = {
         "popularity": np.array([0.2, 0.1, 0.05, 0.01], np.float32),
         "ever": np.array([0.5, 0.4, 0.2, 0.02], np.float32),
         "rhythm_days": np.array([7.0, 7.0, 30.0, 30.0], np.float32),
@@ -90,7 +90,8 @@ def _counts(again: Mapping[str, float], first: Mapping[str, float], **changes: A
         "new_weights": np.array([first.get(term, 0.0) for term in NEW_TERMS]),
         "neighbours": _silent(),
     }
-    return Counts(IDS, **{**parts, **changes})
+    worth = first_worth(parts["popularity"], parts["ever"], parts["new_weights"])
+    return Counts(IDS, **{**parts, "first_worth": worth, **changes})
 
 
 FORMS: dict[str, ProductForm] = {

@@ -32,7 +32,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from features.learned import Counts, Histories, Linear
-from features.learned.counts import NEW_TERMS, TERMS, near, rhythm
+from features.learned.counts import NEW_TERMS, TERMS, first_worth, near, rhythm
 from training.inner import Inner, split
 from training.interactions import Interactions, histories
 from training.recipes import ease
@@ -109,6 +109,7 @@ def _described(interactions: Interactions, config: RepeatConfig) -> Counts:
         repeat_rate=_repeat_rate(product[starts], counts, n_products, config),
         weights=_PRIOR,
         new_weights=_NEW_PRIOR,
+        first_worth=np.zeros(n_products, np.float32),
         neighbours=_neighbours(interactions, config),
     )
 
@@ -263,7 +264,9 @@ def fit(interactions: Interactions, config: RepeatConfig) -> Fitted:
             weights = logistic(again.terms, again.label, _PRIOR, config.prior_strength)
         new_weights = logistic(first.terms, first.label, _NEW_PRIOR, config.prior_strength)
     cautious = new_weights - config.caution * np.eye(len(NEW_TERMS))[0]
-    return Fitted(replace(_described(interactions, config), weights=weights, new_weights=cautious))
+    form = _described(interactions, config)
+    worth = first_worth(form.popularity, form.ever, cautious)
+    return Fitted(replace(form, weights=weights, new_weights=cautious, first_worth=worth))
 
 
 def cost(interactions: Interactions, config: RepeatConfig) -> Cost:
