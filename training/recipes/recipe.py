@@ -58,7 +58,7 @@ LIMITS = Limits()
 
 def grows_with_purchases(interactions: Interactions, config: Any) -> Cost:  # noqa: ARG001 - as every cost is asked
     """The cost of a recipe that looks at each purchase a few times and at nothing else."""
-    return Cost(1e-3 + len(interactions.buys) * 1e-5, 1.0 + len(interactions.buys) * 5e-4)
+    return Cost(1e-3 + len(interactions.buys) * 1e-6, 1.0 + len(interactions.buys) * 5e-4)
 
 
 @dataclass(frozen=True, slots=True)
