@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,14 @@ import scipy.sparse as sp
 from features.learned import ProductForm
 from features.learned.candidates import groups, names
 from training.evaluate import judge
-from training.inner import Inner, split
 from training.interactions import Interactions
 from training.metrics import Values, mean_interval
 from training.ranker import no_trees
 from training.recipes import Fitted
-from training.recipes.blend import Bases, BlendConfig, taught
+from training.recipes.blend import Bases, BlendConfig, Past, pasts, taught
 
 WHOLE = "the blend"
 _DRAWS = 1000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fits:
-    """Bases before the inner cut and of all that is known, fitted once for all variants."""
-
-    then: Bases
-    now: Bases
-    inner: Inner
-    config: BlendConfig
 
 
 def ablation(
@@ -60,10 +48,9 @@ def ablation(
         lists and truth; `ndcg_change` and `new_change`, less the blend's, each with `_low` and `_high` (95 % paired
         bootstrap over members).
     """
-    inner = split(before, config.inner, config.horizon_days, config.seed)
-    fits = _Fits(Bases.of(inner.before, config), Bases.of(before, config), inner, config)
+    known, now = pasts(before, config), Bases.of(before, config)
     judged: dict[str, tuple[Values, Values]] = {}
-    for variant, form in _variants(fits):
+    for variant, form in _variants(known, now, config):
         progress(variant)
         fitted = Fitted(form)
         judged[variant] = (
@@ -73,20 +60,20 @@ def ablation(
     return pd.DataFrame([_row(variant, each, judged[WHOLE], seed) for variant, each in judged.items()])
 
 
-def _variants(fits: _Fits) -> Iterator[tuple[str, ProductForm]]:
-    parts, depth = tuple(fits.config.parts), fits.config.candidates
+def _variants(known: Sequence[Past], now: Bases, config: BlendConfig) -> Iterator[tuple[str, ProductForm]]:
+    parts, depth = tuple(config.parts), config.candidates
     everything = names(parts)
-    yield WHOLE, fits.now.ranked_by(taught(fits.then, fits.inner, fits.config, everything), depth)
-    yield "no second stage: the mean of the bases", fits.now.ranked_by(no_trees(everything), depth)
+    yield WHOLE, now.ranked_by(taught(known, config, everything), depth)
+    yield "no second stage: the mean of the bases", now.ranked_by(no_trees(everything), depth)
     for part in parts if len(parts) > 1 else ():
         rest = tuple(other for other in parts if other != part)
-        trees = taught(fits.then.only(rest), fits.inner, fits.config, names(rest))
-        yield f"without part {part}", fits.now.only(rest).ranked_by(trees, depth)
+        fewer = [Past(one.inner, one.bases.only(rest)) for one in known]
+        yield f"without part {part}", now.only(rest).ranked_by(taught(fewer, config, names(rest)), depth)
     for group, features in groups(parts).items():
         kept = tuple(name for name in everything if name not in features)
-        yield f"without features: {group}", fits.now.ranked_by(taught(fits.then, fits.inner, fits.config, kept), depth)
+        yield f"without features: {group}", now.ranked_by(taught(known, config, kept), depth)
     for part in parts:
-        yield f"{part} alone", fits.now.parts[part]
+        yield f"{part} alone", now.parts[part]
 
 
 def _row(variant: str, each: tuple[Values, Values], whole: tuple[Values, Values], seed: int) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def taste(task: Task) -> Trained:
     task.progress(f"taste: {name} from the whole history")
     known = ledger.at(task.at)
     fitted = recipes.fit(name, known, chosen[name])
+    if fitted.note:
+        task.progress(f"taste: {name}: {fitted.note}")
     save(fitted.form, task.folder / "taste")
     table.to_csv(task.exhibit("recipes.csv"), index=False)
     title = f"the {wanted.slice_days} days after {cut:%Y-%m-%d}"

@@ -59,6 +59,28 @@ def split(interactions: Interactions, way: Way, horizon_days: float, seed: int) 
     return _parted(interactions, earlier, way, note, datetime.fromtimestamp(cut, UTC))
 
 
+def splits(interactions: Interactions, way: Way, horizon_days: float, most: int, seed: int) -> tuple[Inner, ...]:
+    """Several splits, so that more members and more times teach; the first is that of `split`.
+
+    By time each is one slice before the one before it, as long as half of the history lies before its cut. At random
+    other products are drawn each time. A last basket there is only once.
+    """
+    found = [split(interactions, way, horizon_days, seed)]
+    first = found[0]
+    half = float(interactions.bought_at.min() + interactions.bought_at.max()) / 2 if first.way == "time" else np.inf
+    while len(found) < most and first.way != "last_basket":
+        if first.way == "random":
+            found.append(split(interactions, "random", horizon_days, seed + len(found)))
+            continue
+        known = found[-1].before
+        length = min(horizon_days, _MOST_OF_SPAN * float(np.ptp(interactions.bought_at)) / DAY)
+        cut = known.seconds - length * DAY
+        if cut < half:
+            break
+        found.append(_parted(known, known.bought_at <= cut, "time", "", datetime.fromtimestamp(cut, UTC)))
+    return tuple(found)
+
+
 def _parted(
     interactions: Interactions, earlier: NDArray[np.bool_], way: Way, note: str = "", at: datetime | None = None
 ) -> Inner:

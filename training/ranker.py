@@ -12,6 +12,7 @@ mean among the member's own candidates too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,15 +101,14 @@ def _marked(bought: sp.csr_matrix, row: NDArray[np.int64], product: NDArray[np.i
     return marked
 
 
-def grow(taught: Lesson, names: tuple[str, ...], growth: Growth) -> Trees:
-    """Trees that put what was bought before what was not, on one thread: same seed, same lesson, same trees."""
+def grow(lessons: Sequence[Lesson], names: tuple[str, ...], growth: Growth) -> Trees:
+    """Trees that put what was bought before what was not, on one thread: same seed, same lessons, same trees."""
     import lightgbm  # heavy: only when fitting
 
-    _, sizes = np.unique(taught.member, return_counts=True)
     data = lightgbm.Dataset(
-        taught.rows,
-        taught.bought.astype(np.int8),
-        group=sizes,
+        np.concatenate([taught.rows for taught in lessons]),
+        np.concatenate([taught.bought for taught in lessons]).astype(np.int8),
+        group=np.concatenate([np.unique(taught.member, return_counts=True)[1] for taught in lessons]),
         feature_name=list(names),
         params={"verbose": -1, "num_threads": 1, "max_bin": 127, "data_random_seed": growth.seed},
     )

@@ -26,7 +26,7 @@ from features.learned.traits import PRODUCT_FEATURES, Kindred, Traits
 from tests.training.tastes import AT, DAY, NOW, built, programme, small
 from training.ablation import ablation
 from training.evaluate import judge
-from training.inner import narrowed, split
+from training.inner import narrowed, split, splits
 from training.interactions import Interactions, histories
 from training.ranker import lesson, no_trees
 from training.recipes import RecipeError, config_from, fit
@@ -82,6 +82,21 @@ def test_a_last_basket_is_held_back_where_there_is_an_earlier_one() -> None:
     inner = split(small(), "last_basket", 28.0, seed=0)
     assert inner.bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert inner.before.counts.toarray().tolist() == [[2, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+
+
+def test_further_splits_are_earlier_slices_as_long_as_half_of_the_history_lies_before_them() -> None:
+    found = splits(small(), "time", 6.0, 5, seed=0)
+    assert [(AT - one.before.at).days for one in found] == [7, 13, 19]
+    assert found[0].bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert [one.bought.nnz for one in found[1:]] == [0, 0]
+    assert all(one.before.bought_at.max() <= one.before.seconds for one in found)
+    assert len(splits(small(), "last_basket", 6.0, 5, seed=0)) == 1
+
+
+def test_further_random_splits_hold_back_other_products() -> None:
+    rows = [("a", f"p{i}", 1.0) for i in range(10)]
+    found = splits(built(rows, [None] * 10), "random", 28.0, 3, seed=0)
+    assert len({tuple(one.bought.indices.tolist()) for one in found}) == 3
 
 
 def test_traits_of_products_are_those_worked_out_by_hand() -> None:
@@ -234,9 +249,13 @@ def test_one_list_is_ahead_of_every_part_for_all_purchases_and_near_the_best_for
 
 
 def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> None:
-    form = fit("blend", small()).form
-    assert isinstance(form, Blend)
-    assert not form.trees.leaf_value.any()
+    few = fit("blend", small())
+    assert isinstance(few.form, Blend)
+    assert not few.form.trees.leaf_value.any()
+    assert few.note == (
+        "the history spans 39.0 days: the inner slice is 9.8 days; "
+        "fewer than 50 members to learn from: no second stage, the mean of the bases ranks"
+    )
     _, before, _ = programme()
     taught = fit("blend", before, config_from("blend", {"trees": 5})).form
     assert isinstance(taught, Blend)

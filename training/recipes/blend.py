@@ -1,10 +1,10 @@
 """Several recipes name candidates, boosted trees rank them: what is bought again and what is new, in one list.
 
-The base recipes are fitted twice: before an inner cut, so that trees can learn from what was bought after it, and on
-all that is known, which is what serves. So no base score that the trees learn from has seen its label.
+The base recipes are fitted before each inner cut, so that trees can learn from what was bought after it, and on all
+that is known, which is what serves. So no base score that the trees learn from has seen its label.
 
-Time is twice that of the base recipes, plus members learned from × candidates × trees; memory is that of the largest
-base recipe, plus members learned from × candidates × features.
+Time is that of the base recipes, once more than there are cuts, plus members learned from × candidates × trees; memory
+is that of the largest base recipe, plus members learned from × candidates × features.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from features.learned import ProductForm, Trees
 from features.learned.blend import Blend
 from features.learned.candidates import names
 from features.learned.traits import Traits
-from training.inner import Inner, split
+from training.inner import Inner, splits
 from training.interactions import Interactions
 from training.ranker import Growth, grow, lesson, no_trees
 from training.recipes.recipe import Cost, Fitted, RecipeError
@@ -39,7 +39,6 @@ class BlendConfig:
 
     parts: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {
-            "scaled_als": {},
             "ease": {"most_products": 4000},
             "item_item": {},
             "repeat": {},
@@ -51,10 +50,12 @@ class BlendConfig:
     """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
     horizon_days: float = Field(default=28.0, gt=0)
     """Length of the inner slice; a quarter of the history if that is shorter."""
+    cuts: int = Field(default=3, ge=1)
+    """So many inner splits teach, at most; the base recipes are fitted before each of them."""
     candidates: int = Field(default=30, ge=1, le=1000)
     """Of each part, among products bought before and among new ones."""
-    most_members: int = Field(default=4000, ge=1)
-    """So many members teach the trees at most."""
+    most_members: int = Field(default=6000, ge=1)
+    """So many members teach the trees at most, over all cuts."""
     loss: Literal["xendcg", "lambdarank"] = "xendcg"
     """What trees are grown by; `training.ranker` says what each is."""
     trees: int = Field(default=80, ge=1)
@@ -95,24 +96,46 @@ class Bases:
         return Blend(self.product_ids, names, tuple(self.parts.values()), self.traits, trees, float(depth))
 
 
+@plain_dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """Base models as of an inner cut, and what was bought after it."""
+
+    inner: Inner
+    bases: Bases
+
+
+def pasts(interactions: Interactions, config: BlendConfig) -> tuple[Past, ...]:
+    """The bases before each inner cut; nothing where there is nothing before it, or nothing after."""
+    found = splits(interactions, config.inner, config.horizon_days, config.cuts, config.seed)
+    return tuple(
+        Past(inner, Bases.of(inner.before, config)) for inner in found if inner.before.counts.nnz and inner.bought.nnz
+    )
+
+
 def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
     """Base models of all that is known, and trees that learned inside it.
 
     With fewer than 50 members to learn from there are no trees, and candidates stand in the order of the mean of their
     base scores.
     """
-    inner = split(interactions, config.inner, config.horizon_days, config.seed)
-    wanted = names(tuple(config.parts))
-    then = Bases.of(inner.before, config) if inner.before.counts.nnz else None
-    trees = no_trees(wanted) if then is None else taught(then, inner, config, wanted)
-    return Fitted(Bases.of(interactions, config).ranked_by(trees, config.candidates))
+    known = pasts(interactions, config)
+    trees = taught(known, config, names(tuple(config.parts)))
+    notes = [one.inner.note for one in known[:1] if one.inner.note]
+    if not trees.leaf_value.any():
+        notes.append(
+            f"fewer than {_FEWEST_MEMBERS} members to learn from: no second stage, the mean of the bases ranks"
+        )
+    return Fitted(Bases.of(interactions, config).ranked_by(trees, config.candidates), note="; ".join(notes))
 
 
-def taught(then: Bases, inner: Inner, config: BlendConfig, wanted: Sequence[str]) -> Trees:
-    """Trees that rank by these features, learned from `then`, the bases before the inner cut."""
+def taught(known: Sequence[Past], config: BlendConfig, wanted: Sequence[str]) -> Trees:
+    """Trees that rank by these features, learned at every inner cut."""
     blank = no_trees(tuple(wanted))
-    found = lesson(then.ranked_by(blank, config.candidates), inner, config.most_members)
-    return blank if found.members < _FEWEST_MEMBERS else grow(found, tuple(wanted), _growth(config))
+    most = -(-config.most_members // max(len(known), 1))
+    lessons = [lesson(one.bases.ranked_by(blank, config.candidates), one.inner, most) for one in known]
+    if sum(one.members for one in lessons) < _FEWEST_MEMBERS:
+        return blank
+    return grow(lessons, tuple(wanted), _growth(config))
 
 
 def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed: int) -> ProductForm:
@@ -141,7 +164,7 @@ def _growth(config: BlendConfig) -> Growth:
 
 
 def cost(interactions: Interactions, config: BlendConfig) -> Cost:
-    """Twice the base recipes, the lists of the members that teach, and the trees."""
+    """The base recipes at every cut and at last, the lists of the members that teach, and the trees."""
     from training import recipes  # its table holds this recipe too
 
     parts = [
@@ -153,6 +176,6 @@ def cost(interactions: Interactions, config: BlendConfig) -> Cost:
     lists = taught * interactions.counts.shape[1] * 2e-8
     rows = taught * 2 * config.candidates
     return Cost(
-        2 * sum(part.seconds for part in known) + lists + rows * config.trees * 2e-7,
+        (1 + config.cuts) * sum(part.seconds for part in known) + lists + rows * config.trees * 2e-7,
         max((part.megabytes for part in known), default=0.0) + rows * 4e-4 + 500,
     )

@@ -26,6 +26,8 @@ class Fitted:
     form: ProductForm
     member_vectors: NDArray[np.float32] | None = None
     """(n_members, k) in the order of `member_ids`, NaN in the rows of members it knows nothing of; or None."""
+    note: str = ""
+    """Where the fit had to do otherwise than its settings say, and why; empty where it had not."""
 
     def vector(self, row: int) -> NDArray[np.float32] | None:
         """The stored vector of the member in this row, or None."""
