@@ -155,6 +155,7 @@ def fit(
     if shape is None:
         shape, log_odds = _left_out(inputs, config, seed)
         lines = np.array([line(log_odds[inputs.days == each], inputs.silent[inputs.days == each]) for each in days])
+        lines[:, 0] = _less_shy(lines[:, 0])
         if config.calibration == "isotonic":
             own, (slope, lift) = inputs.own, lines[days == config.horizon][0]
             curve = isotonic(slope * log_odds[own] + lift, inputs.silent[own])
@@ -169,6 +170,11 @@ def fit(
         days=days,
         horizon=float(config.horizon),
     )
+
+
+def _less_shy(stretch: Rows) -> Rows:
+    """Half of each stretch above 1 (as a factor): models of half the members are shyer than those of all will be."""
+    return np.where(stretch > 1.0, np.sqrt(stretch), stretch)
 
 
 _PLAIN = (np.linspace(-9.0, 9.0, 721), 1.0 / (1.0 + np.exp(-np.linspace(-9.0, 9.0, 721))))
