@@ -65,7 +65,7 @@ class RepeatConfig:
     """So many of the most bought products speak for each other in one closed form; the rest through their nearest."""
     neighbours: int = Field(default=100, ge=1, le=1000)
     """How many products speak for a product outside the square."""
-    half_life_days: float = Field(default=180.0, gt=0)
+    half_life_days: float = Field(default=365.0, gt=0)
     """After this time a purchase speaks half as loudly for other products."""
     most_members: int = Field(default=1_000, ge=1)
     """At most so many members teach the weights of first purchases."""
