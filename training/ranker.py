@@ -105,14 +105,15 @@ def grow(lessons: Sequence[Lesson], names: tuple[str, ...], growth: Growth) -> T
     """Trees that put what was bought before what was not, on one thread: same seed, same lessons, same trees."""
     import lightgbm  # heavy: only when fitting
 
+    parameters = _parameters(growth)
     data = lightgbm.Dataset(
         np.concatenate([taught.rows for taught in lessons]),
         np.concatenate([taught.bought for taught in lessons]).astype(np.int8),
         group=np.concatenate([np.unique(taught.member, return_counts=True)[1] for taught in lessons]),
         feature_name=list(names),
-        params={"verbose": -1, "num_threads": 1, "max_bin": 127, "data_random_seed": growth.seed},
+        params=parameters,
     )
-    text: str = lightgbm.train(_parameters(growth), data, num_boost_round=growth.trees).model_to_string()
+    text: str = lightgbm.train(parameters, data, num_boost_round=growth.trees).model_to_string()
     return from_lightgbm(text)
 
 
@@ -126,6 +127,7 @@ def _parameters(growth: Growth) -> dict[str, Any]:
         "feature_fraction": growth.feature_share,
         "lambda_l2": growth.l2,
         "max_bin": 127,
+        "bin_construct_sample_cnt": 50_000,
         "seed": growth.seed,
         "deterministic": True,
         "force_row_wise": True,

@@ -254,7 +254,7 @@ def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> N
     assert not few.form.trees.leaf_value.any()
     assert few.note == (
         "the history spans 39.0 days: the inner slice is 9.8 days; "
-        "fewer than 50 members to learn from: no second stage, the bases' mean ranks"
+        "fewer than 50 members to learn from: no second stage, the mean of the bases ranks"
     )
     _, before, _ = programme()
     taught = fit("blend", before, config_from("blend", {"trees": 5})).form
