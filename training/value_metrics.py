@@ -92,7 +92,8 @@ def compare(
 
 
 def _interval(value: float, drawn: Vector) -> Interval:
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    told = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(told, (0.025, 0.975)) if len(told) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))
 
 
