@@ -39,6 +39,7 @@ class BlendConfig:
 
     parts: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {
+            "scaled_als": {"factors": 32, "iterations": 6},
             "ease": {"most_products": 4000},
             "item_item": {},
             "repeat": {},
@@ -52,15 +53,15 @@ class BlendConfig:
     """Length of the inner slice; a quarter of the history if that is shorter."""
     cuts: int = Field(default=3, ge=1)
     """So many inner splits teach, at most; the base recipes are fitted before each of them."""
-    candidates: int = Field(default=30, ge=1, le=1000)
+    candidates: int = Field(default=20, ge=1, le=1000)
     """Of each part, among products bought before and among new ones."""
     most_members: int = Field(default=6000, ge=1)
     """So many members teach the trees at most, over all cuts."""
     loss: Literal["xendcg", "lambdarank"] = "xendcg"
     """What trees are grown by; `training.ranker` says what each is."""
-    trees: int = Field(default=80, ge=1)
+    trees: int = Field(default=60, ge=1)
     leaves: int = Field(default=15, ge=2, le=64)
-    learning_rate: float = Field(default=0.06, gt=0, le=10)
+    learning_rate: float = Field(default=0.08, gt=0, le=10)
     min_leaf: int = Field(default=50, ge=1)
     feature_share: float = Field(default=0.6, gt=0, le=1)
     l2: float = Field(default=5.0, ge=0)
