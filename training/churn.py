@@ -173,8 +173,14 @@ def fit(
 
 
 def _less_shy(stretch: Rows) -> Rows:
-    """Half of each stretch above 1 (as a factor): models of half the members are shyer than those of all will be."""
-    return np.where(stretch > 1.0, np.sqrt(stretch), stretch)
+    """A stretch above 1 loses half of itself (as a factor), at most `_SHYNESS`.
+
+    Models of half the members are somewhat shyer than those of all; what is left is the shyness of the average itself.
+    """
+    return np.where(stretch > 1.0, np.maximum(np.sqrt(stretch), stretch / _SHYNESS), stretch)
+
+
+_SHYNESS = 1.05
 
 
 _PLAIN = (np.linspace(-9.0, 9.0, 721), 1.0 / (1.0 + np.exp(-np.linspace(-9.0, 9.0, 721))))
