@@ -88,10 +88,7 @@ class Blend:
         """Candidates in the order of the trees, then all others, (n_products,)."""
         starts = np.array([0, member.product_index.size], np.int64)
         one = Histories(len(self.product_ids), starts, member.product_index, member.count, member.last_at)
-        row = one.row
-        bases = [
-            self._kindred.placed(part.score(member, at)[None, :], row, member.product_index) for part in self.parts
-        ]
+        bases = self._kindred.placed([part.score(member, at)[None, :] for part in self.parts], one)
         found: Scores = self._scored(bases, one, at)[0]
         return found
 
@@ -106,8 +103,7 @@ class Blend:
 
     def bases(self, histories: Histories, at: float) -> list[Scores]:
         """Scores by each part, (n_members, n_products) each, with a place for products that nobody has bought."""
-        scored = (np.asarray(score_many(part, histories, at)) for part in self.parts)
-        return [self._kindred.placed(base, histories.row, histories.product_index) for base in scored]
+        return self._kindred.placed([np.asarray(score_many(part, histories, at)) for part in self.parts], histories)
 
     def rows(self, bases: Sequence[Scores], histories: Histories, at: float) -> tuple[Candidates, NDArray[np.float64]]:
         """The candidates and what the trees are asked with, (n, n_features)."""

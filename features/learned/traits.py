@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.faults import LearnedError, finite, shaped
+from features.learned.histories import Histories
 from features.learned.member import Scores
 
 PRODUCT_FEATURES = (
@@ -81,26 +83,28 @@ class Kindred:
         sold = sold[np.searchsorted(number[sold], 0) :]
         return Kindred(unsold, place, sold, np.searchsorted(number[sold], np.arange(len(kinds))), number)
 
-    def placed(self, scores: Scores, row: NDArray[np.int64], product: NDArray[np.int32]) -> Scores:
-        """Scores of all products, (n_members, n_products), with those of the unsold ones put in.
+    def placed(self, bases: Sequence[Scores], histories: Histories) -> list[Scores]:
+        """Scores of all products by each base, (n_members, n_products), with those of the unsold ones put in.
 
         Args:
-            scores: Of one base; not written to.
-            row: (n_pairs,): which member bought.
-            product: (n_pairs,): what.
+            bases: As the base models gave them; not written to.
+            histories: What the same members bought.
         """
         if not len(self.unsold):
-            return scores
-        shape = (len(scores), len(self.begins))
+            return list(bases)
+        members, kinds = len(histories), len(self.begins)
+        row, product = histories.row, histories.product_index
         met = self.number[product] >= 0
         row, product = row[met], product[met]
-        at = row * shape[1] + self.number[product]
-        own = scores[row, product]
-        sizes = np.diff(np.append(self.begins, len(self.sold)))
-        known = sizes - np.bincount(at, minlength=shape[0] * shape[1]).reshape(shape)
-        total = np.add.reduceat(scores[:, self.sold], self.begins, axis=1)
-        total = total - np.bincount(at, weights=own, minlength=shape[0] * shape[1]).reshape(shape)
-        mean = (total + scores.min(axis=1, keepdims=True)) / (known + 1)
-        out = scores.copy()
-        out[:, self.unsold] = mean[:, self.place]
+        at = row * kinds + self.number[product]
+        sizes = np.diff(self.begins, append=len(self.sold))
+        others = sizes - np.bincount(at, minlength=members * kinds).reshape(members, kinds)
+        out = []
+        for scores in bases:
+            own = np.bincount(at, weights=scores[row, product], minlength=members * kinds).reshape(members, kinds)
+            total = np.add.reduceat(scores.take(self.sold, axis=1), self.begins, axis=1) - own
+            mean = (total + scores.min(axis=1, keepdims=True)) / (others + 1)
+            placed = scores.copy()
+            placed[:, self.unsold] = mean.take(self.place, axis=1)
+            out.append(placed)
         return out

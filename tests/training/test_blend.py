@@ -178,8 +178,7 @@ def test_a_product_nobody_bought_scores_as_what_else_its_category_has_for_the_me
     # was ever sold. p4 is the only one of its category, p6 has none: both stay.
     kindred = Kindred.of(_traits([0, 0, 0, 0, 1, 2, -1, 2], unsold=(3, 4, 6, 7)))
     scores = np.array([[8.0, 2.0, 5.0, -1.0, 7.0, 9.0, 3.0, 4.0]])
-    asked = _bought([0, 5], 8)
-    placed = kindred.placed(scores, asked.row, asked.product_index)[0]
+    placed = kindred.placed([scores], _bought([0, 5], 8))[0][0]
     assert placed.tolist() == [8.0, 2.0, 5.0, 2.0, 7.0, 9.0, 3.0, -1.0]
     assert scores[0].tolist() == [8.0, 2.0, 5.0, -1.0, 7.0, 9.0, 3.0, 4.0]
 
