@@ -160,7 +160,7 @@ def test_the_spectral_filter_is_its_formula() -> None:
     x = weighted(found, 365.0).toarray()
     rows = x / x.sum(axis=1, keepdims=True) ** 0.3 / x.sum(axis=0) ** 0.3
     _, strength, directions = np.linalg.svd(rows)
-    kept = directions[:4].T
+    kept = directions[:6].T * np.sqrt([1, 1, 1, 0.75, 0.5, 0.25])
     kernel = 0.3 * rows.T @ rows / strength[0] ** 2 + kept @ kept.T
     asked = x / x.max(axis=1, keepdims=True)
     expected = (asked / x.sum(axis=0) ** 0.3) @ kernel * x.sum(axis=0) ** 0.3
@@ -179,18 +179,19 @@ def test_vectors_found_by_iteration_span_what_the_exact_ones_do() -> None:
     rng = np.random.default_rng(5)
     rows = sp.csr_matrix(rng.normal(size=(300, 6)) @ rng.normal(size=(6, 200)) + 0.1 * rng.normal(size=(300, 200)))
     exact, iterated = low_pass.leading(rows, 6, 0), low_pass._iterated(rows, 6, 0)
-    assert np.linalg.svd(exact.T @ iterated)[1] == pytest.approx(np.ones(6), abs=1e-6)
+    assert np.linalg.svd(exact.T @ iterated)[1] == pytest.approx(np.ones(6), abs=1e-5)
     assert exact.T @ exact == pytest.approx(np.eye(6), abs=1e-9)
     turned = low_pass.leading(sp.csr_matrix(rows.T), 6, 0)
     assert np.abs(np.linalg.svd(rows.toarray())[0][:, :6].T @ turned).diagonal() == pytest.approx(np.ones(6), abs=1e-6)
 
 
 @pytest.mark.parametrize("kinds", [8, 32])
-def test_as_many_vectors_are_chosen_as_there_are_tastes(kinds: int) -> None:
+def test_about_as_many_vectors_are_chosen_as_there_are_tastes(kinds: int) -> None:
+    """All of the first k/2 passes and some of the first 1.5·k, so that k and 2·k both hold the tastes."""
     rng = np.random.default_rng(kinds)
     alike = np.equal.outer(np.arange(600) % kinds, np.arange(256) % kinds)
     bought = sp.csr_matrix((rng.random((600, 256)) < np.where(alike, 0.4, 0.03)).astype(float))
-    assert low_pass.chosen(bought, 0.3, 0.3, 128, 0) == kinds
+    assert low_pass.chosen(bought, 0.3, 0.3, 128, 0) in {kinds, 2 * kinds}
 
 
 def test_the_sum_is_ease_and_a_low_pass_filter_of_the_size_asked_for() -> None:

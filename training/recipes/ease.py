@@ -3,9 +3,9 @@
 EASE^R: Steck, WWW 2019, "Embarrassingly shallow autoencoders for sparse data": with G = XᵀX and P = (G + λI)⁻¹, the
 weights B_ij = −P_ij/P_jj for i ≠ j and B_jj = 0 minimise ‖X − XB‖² + λ‖B‖² where no product may foretell itself.
 
-Time grows with Σ over members of (products bought)² + m³ and memory with m², for the m products in the square (8,192
-of them: 17 s and 0.8 GB on one core). Where `memory_mb` or `most_products` leaves some out, the most-bought are in the
-square and each of the rest is foretold from its nearest `neighbours` only (`training.recipes.nearest`).
+Time grows with Σ over members of (products bought)² + m³ and memory with m², for the m products in the square (6,689
+of them, which 512 MB hold: 10 s on one core). Where `memory_mb` or `most_products` leaves some out, the most-bought are
+in the square and each of the rest is foretold from its nearest `neighbours` only (`training.recipes.nearest`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EaseConfig:
     """Products' columns are divided by (sum of the column)^this, so that λ weighs less on rare ones."""
     half_life_days: float = Field(default=365.0, gt=0)
     """After this time a purchase counts half, in learning and in scoring."""
-    memory_mb: float = Field(default=1024.0, gt=0)
+    memory_mb: float = Field(default=512.0, gt=0)
     """The square of products with products may take this much while fitting; a third of it is kept in the artefact."""
     most_products: int = Field(default=12_000, ge=0)
     """The square has no more products than this, whatever the memory, for time grows with the cube (12,000: 1 min)."""

@@ -31,13 +31,13 @@ _SAMPLED, _AT_ONCE = 512, 128
 class LinearConfig:
     """Configuration of `linear`; what has the name of a setting of `ease` or `spectral` means the same."""
 
-    low_pass: float = Field(default=0.75, ge=0)
+    low_pass: float = Field(default=1.0, ge=0)
     """How much the low-pass filter's scores vary, as a multiple of EASE's."""
     regularization: float = Field(default=5.0, gt=0)
     components: int | None = Field(default=None, ge=1, le=2048)
     most_components: int = Field(default=256, ge=1, le=2048)
     half_life_days: float = Field(default=365.0, gt=0)
-    memory_mb: float = Field(default=1024.0, gt=0)
+    memory_mb: float = Field(default=512.0, gt=0)
     most_products: int = Field(default=12_000, ge=0)
     neighbours: int = Field(default=100, ge=1, le=1000)
     popularity_days: float = Field(default=30.0, gt=0)

@@ -1,11 +1,12 @@
 """Graph filters: what members bought, smoothed over the graph of members and products.
 
 GF-CF: Shen et al., CIKM 2021, "How powerful is graph convolution for recommendation?", equation 8: with R̃ the purchases
-divided by powers of their row and column sums D_U and D_I, scores are x·D_I^−b·(α·R̃ᵀR̃/σ₁² + V·Vᵀ)·D_I^b, where V are
-the first k right singular vectors of R̃ (the ideal low-pass filter) and σ₁ is its largest singular value (1 for powers
-of ½), so that α is the response of the linear filter at the lowest frequency. BSPM (Choi et al., SIGIR 2023) blurs in
-the same way before it sharpens. There both powers are ½, k is 256 and the low-pass filter weighs 0.3 of the linear
-one; here the powers are 0.3 and k is found by holding purchases back, because that suited shops and films alike.
+divided by powers of their row and column sums D_U and D_I, scores are x·D_I^−b·(α·R̃ᵀR̃/σ₁² + V·H·Vᵀ)·D_I^b, where V
+are the first right singular vectors of R̃, H what passes of each, and σ₁ its largest singular value (1 for powers of ½),
+so that α is the response of the linear filter at the lowest frequency. BSPM (Choi et al., SIGIR 2023) blurs in the same
+way before it sharpens. There both powers are ½, all of the first 256 vectors passes and nothing of the others, and the
+low-pass filter weighs 0.3 of the linear one; here the powers are 0.3, H ends in a ramp (`low_pass.response`) and k is
+found by holding purchases back, because that suited shops and films alike.
 
 No product of products with products is ever dense: the linear filter is kept as the `neighbours` largest entries of
 each row, and V as it is. Time grows with entries × k + (members + products) × k², and with Σ over members of (products
@@ -39,7 +40,7 @@ class SpectralConfig:
     linear: float = Field(default=0.3, ge=0)
     """α: what the linear filter adds to the ideal low-pass filter; 0 leaves it out."""
     components: int | None = Field(default=None, ge=1, le=2048)
-    """How many singular vectors pass; None finds it out by holding purchases back (`low_pass.chosen`)."""
+    """k: how many singular vectors pass, with a ramp from k/2 to 1.5·k; None asks `low_pass.chosen`."""
     most_components: int = Field(default=256, ge=1, le=2048)
     """The most that None tries."""
     member_power: float = Field(default=0.3, ge=0, le=1)
@@ -68,7 +69,7 @@ def with_low_pass(form: Linear, bought: sp.csr_matrix, config: SpectralConfig, s
     if k is None:
         k = low_pass.chosen(bought, *powers, config.most_components, config.seed)
     rows, divisor = evened(bought, *powers)
-    vectors = low_pass.leading(rows, k, config.seed)
+    vectors = low_pass.filtered(rows, k, config.seed)
     return replace(
         form,
         factors=vectors.astype(np.float32),
@@ -80,7 +81,7 @@ def with_low_pass(form: Linear, bought: sp.csr_matrix, config: SpectralConfig, s
 def _with_linear(form: Linear, bought: sp.csr_matrix, config: SpectralConfig) -> Linear:
     """`form` with α·R̃ᵀR̃/σ₁², of each row the largest entries after scaling."""
     rows, divisor = evened(bought, config.member_power, config.product_power)
-    alpha = config.linear / np.square(rows @ form.factors[:, 0], dtype=np.float64).sum()
+    alpha = config.linear / np.square(rows @ form.factors[:, 0], dtype=np.float64).sum()  # all of the first passes
     starts, neighbours, weights = [np.zeros(1, np.int64)], [], []
     turned = sp.csr_matrix(rows.T)
     for begin in range(0, rows.shape[1], _AT_ONCE):
