@@ -26,6 +26,7 @@ from training.recipes.degrees import evened, gram, typical_norm, weighted
 from training.recipes.nearest import nearest
 from training.recipes.popularity import popular
 from training.recipes.recipe import Cost, Fitted, RecipeError
+from training.search import Between, Range
 
 _BYTES = 12
 """For each pair of products in the square: 8 of the inverse, 4 of the weights."""
@@ -50,6 +51,16 @@ class EaseConfig:
     neighbours: int = Field(default=100, ge=1, le=1000)
     """How many foretell a product outside the square."""
     popularity_days: float = Field(default=30.0, gt=0)
+
+
+SEARCH: dict[str, Range | None] = {
+    "regularization": Between(0.5, 50, log=True),
+    "member_power": Between(0, 0.6),
+    "product_power": Between(0, 0.6),
+    "half_life_days": Between(30, 3000, log=True),
+    "neighbours": None,
+    "popularity_days": None,
+}
 
 
 def fit(interactions: Interactions, config: EaseConfig) -> Fitted:

@@ -23,6 +23,7 @@ from training.recipes.ease import EaseConfig, empty, with_weights
 from training.recipes.ease import cost as ease_cost
 from training.recipes.recipe import Cost, Fitted
 from training.recipes.spectral import SpectralConfig, low_pass_cost, with_low_pass
+from training.search import Between, Range
 
 _SAMPLED, _AT_ONCE = 512, 128
 
@@ -42,6 +43,15 @@ class LinearConfig:
     neighbours: int = Field(default=100, ge=1, le=1000)
     popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
+
+
+SEARCH: dict[str, Range | None] = {
+    "regularization": Between(0.5, 50, log=True),
+    "low_pass": Between(0.1, 3, log=True),
+    "half_life_days": Between(30, 3000, log=True),
+    "neighbours": None,
+    "popularity_days": None,
+}
 
 
 def fit(interactions: Interactions, config: LinearConfig) -> Fitted:

@@ -29,6 +29,7 @@ from training.recipes import low_pass
 from training.recipes.degrees import evened, weighted
 from training.recipes.ease import empty
 from training.recipes.recipe import Cost, Fitted
+from training.search import Between, Range
 
 _AT_ONCE = 1024
 
@@ -53,6 +54,16 @@ class SpectralConfig:
     """Entries of the linear filter kept for each product."""
     popularity_days: float = Field(default=30.0, gt=0)
     seed: int = 0
+
+
+SEARCH: dict[str, Range | None] = {
+    "linear": Between(0.03, 3, log=True),
+    "member_power": Between(0, 0.6),
+    "product_power": Between(0, 0.6),
+    "half_life_days": Between(30, 3000, log=True),
+    "neighbours": None,
+    "popularity_days": None,
+}
 
 
 def fit(interactions: Interactions, config: SpectralConfig) -> Fitted:
