@@ -17,6 +17,7 @@ from features.learned import golden, load
 from features.learned.churn import load_churn
 from features.learned.lifetime import load_lifetime
 from features.learned.lifetime_golden import check_lifetime
+from features.learned.traits import Traits
 from features.learned.trees import Trees
 from features.workspace import Workspace
 from training import registry, vectors
@@ -112,8 +113,10 @@ def _check(version: Version, folder: Path) -> None:
         check_lifetime(load_lifetime(folder), version.record["golden"])
     elif version.name == "taste":
         form = load(folder)
-        if isinstance(form, Trees):
-            raise GateError(f"taste {version.number}: holds trees, which rank no products; train again")
+        if isinstance(form, Trees | Traits):
+            raise GateError(
+                f"taste {version.number}: holds {version.record['form']}, which rank no products; train again"
+            )
         golden.check_products(form, version.record["golden"])
 
 

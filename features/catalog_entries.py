@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, PlainValidator
@@ -134,7 +134,8 @@ class ConditionsEntry(Written):
         """The same as the other rooms know them."""
         lists = {"tiers", "lifecycles", "values", "segments"}
         values = self.model_dump(exclude=lists)
-        return Conditions(**{name: tuple(getattr(self, name)) for name in lists}, **values)
+        words: dict[str, Any] = {name: tuple(getattr(self, name)) for name in lists}
+        return Conditions(**words, **values)
 
 
 class LimitsEntry(Written):
