@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,18 @@ from features.learned import (
     MemberHistory,
     Popularity,
     from_arrays,
+    load,
+    positions,
+    save,
     score_many,
     to_arrays,
+    top_k,
 )
 from features.learned import candidates as chosen
 from features.learned.candidates import Candidates
+from features.learned.longest import longest
 from features.learned.traits import PRODUCT_FEATURES, Kindred, Traits
+from serving.champions import Taste
 from tests.training.tastes import AT, DAY, NOW, built, programme, small
 from training.ablation import ablation
 from training.evaluate import judge
@@ -323,3 +330,19 @@ def test_an_ablation_has_a_row_for_every_piece_and_the_blend_itself_changes_noth
     assert by_variant["the blend"]["ndcg"] == pytest.approx(whole)
     assert by_variant["popularity alone"]["ndcg_high"] < 0
     assert by_variant["popularity alone"]["new_high"] < 0
+
+
+def test_serving_names_the_products_that_training_ranked_first(tmp_path: Path) -> None:
+    _, before, _ = programme()
+    form = fit("blend", before, BlendConfig(trees=10)).form
+    save(form, tmp_path)
+    back = load(tmp_path)
+    assert isinstance(back, Blend)
+    taste = Taste("1", back, positions(back.product_ids), back.product_ids.astype(object), longest(back))
+    member = histories(before).member(7)
+    named = [product for product, _ in taste.best(member, before.seconds, 10, None)]
+    assert named == before.product_ids[top_k(form.score(member, before.seconds), 10)].tolist()
+    new = np.ones(48, bool)
+    new[member.product_index] = False
+    discovered = [product for product, _ in taste.best(member, before.seconds, 5, new)]
+    assert not set(discovered) & set(before.product_ids[member.product_index].tolist())
