@@ -51,7 +51,7 @@ class BlendConfig:
     """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
     horizon_days: float = Field(default=28.0, gt=0)
     """Length of the inner slice; a quarter of the history if that is shorter."""
-    cuts: int = Field(default=3, ge=1)
+    cuts: int = Field(default=2, ge=1)
     """So many inner splits teach, at most; the base recipes are fitted before each of them."""
     candidates: int = Field(default=20, ge=1, le=1000)
     """Of each part, among products bought before and among new ones."""
