@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.learned.blend import Blend
 from features.learned.counts import Counts
+from features.learned.effects import Effects
 from features.learned.factors import Factors
 from features.learned.faults import LearnedError
 from features.learned.item_item import ItemItem
@@ -26,7 +27,7 @@ from features.learned.trees import Trees
 
 ProductForm = Popularity | Factors | ItemItem | Linear | Counts | Blend
 """Whatever scores all products for one member."""
-Form = ProductForm | Trees | Traits
+Form = ProductForm | Trees | Traits | Effects
 
 FORMS: dict[str, type[Form]] = {
     "popularity": Popularity,
@@ -37,6 +38,7 @@ FORMS: dict[str, type[Form]] = {
     "trees": Trees,
     "traits": Traits,
     "blend": Blend,
+    "effects": Effects,
 }
 ARRAYS, DESCRIPTION = "arrays.npz", "form.json"
 _LAYOUT = 1
@@ -116,7 +118,11 @@ def _typed(form: str, field: str, wanted: str, array: NDArray[Any]) -> Any:
     """`array` as the field's annotation says, a plain float where it says so."""
     if wanted == "float":
         return float(array)
-    dtype = wanted.removeprefix("NDArray[np.").removesuffix("]").rstrip("_").replace("str", "str_")
+    dtype = (
+        "float64"
+        if wanted == "Floats"
+        else wanted.removeprefix("NDArray[np.").removesuffix("]").rstrip("_").replace("str", "str_")
+    )
     if not np.issubdtype(array.dtype, np.dtype(getattr(np, dtype)).type):
         raise LearnedError(f"{form}: {field} is {array.dtype}, not {dtype}; export the model again")
     array.setflags(write=False)

@@ -1,0 +1,165 @@
+"""The form of learned effects: what each candidate causes for a member, compared with doing nothing.
+
+`τ_a(x) = level_a + slope_a · (h(x) − centre_a) + own_a · φ(x)`: a level of the candidate's own; one direction h in
+which members differ, the same for all candidates and followed by each as far as it was seen to; and what differs for
+this candidate alone. φ holds each feature's place among all members, between −1 and 1, and its square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.learned.faults import LearnedError, finite, shaped
+from features.learned.trees import Trees
+
+Floats = NDArray[np.float64]
+NEW = ""
+"""Stands for a candidate nothing was learned about: of its group, or, where the group is NEW too, of any."""
+_ROWS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Rows of all arrays are `arms`: those learned from, then a NEW one for each group, last a NEW one of no group."""
+
+    feature_names: NDArray[np.str_]
+    """(f,)"""
+    arms: NDArray[np.str_]
+    """(k,): candidate ids; the first is doing nothing, with no effect by definition."""
+    groups: NDArray[np.str_]
+    """(k,): the type of each."""
+    knots: Floats
+    """(f, q): rising values of each feature."""
+    places: Floats
+    """(f, q): their places among members, −1 to 1."""
+    level: Floats
+    """(k,)"""
+    level_variance: Floats
+    slope: Floats
+    slope_variance: Floats
+    centre: Floats
+    weight: Floats
+    """(2f,): linear part of h, over φ."""
+    own: Floats
+    """(k, 2f)"""
+    trees: Trees
+    """The other part of h."""
+
+    def __post_init__(self) -> None:
+        f, k = len(self.feature_names), len(self.arms)
+        shaped("effects", "knots", self.knots, (f, None))
+        shaped("effects", "places", self.places, self.knots.shape)
+        shaped("effects", "groups", self.groups, (k,))
+        shaped("effects", "weight", self.weight, (2 * f,))
+        shaped("effects", "own", self.own, (k, 2 * f))
+        for name in ("level", "level_variance", "slope", "slope_variance", "centre"):
+            shaped("effects", name, getattr(self, name), (k,))
+        for name in (
+            "knots",
+            "places",
+            "level",
+            "level_variance",
+            "slope",
+            "slope_variance",
+            "centre",
+            "weight",
+            "own",
+        ):
+            finite("effects", name, getattr(self, name))
+        if len(self.trees.feature_names) != f or not (np.diff(self.knots, axis=1) > 0).all():
+            raise LearnedError("effects: knots do not rise, or the trees ask for other features; train the model again")
+        if min(self.level_variance.min(initial=0.0), self.slope_variance.min(initial=0.0)) < 0:
+            raise LearnedError("effects: a variance is below 0; train the model again")
+
+    @cached_property
+    def known(self) -> int:
+        """How many arms were learned from, doing nothing included; they come first."""
+        return int((self.arms != NEW).sum())
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Candidate id → its row, without those of NEW ones."""
+        return {str(arm): row for row, arm in enumerate(self.arms[: self.known].tolist())}
+
+    @cached_property
+    def row_of_group(self) -> dict[str, int]:
+        """Group → the row of a new candidate of it; NEW → that of a candidate of no known group."""
+        return {str(group): row for row, group in enumerate(self.groups.tolist()) if row >= self.known}
+
+    def row(self, candidate: str, group: str) -> int:
+        """Where to look for a candidate: its own row, else its group's, else that of any."""
+        found = self.row_of.get(candidate)
+        return self.row_of_group.get(group, self.row_of_group[NEW]) if found is None else found
+
+    def predict(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Effects and their standard errors, (n, known) each; the first column, doing nothing, is 0.
+
+        Args:
+            rows: (n, f), NaN where a feature is missing.
+
+        The error is that of the mean effect among members whom the model takes for alike, not of one member's own.
+        """
+        effect, error = self.everything(rows)
+        return effect[:, : self.known], error[:, : self.known]
+
+    def predict_one(self, row: Floats) -> tuple[Floats, Floats]:
+        """Effects and standard errors of one member, (k,) each, NEW ones included."""
+        effect, error = self.everything(row[None, :])
+        return effect[0], error[0]
+
+    def everything(self, rows: Floats) -> tuple[Floats, Floats]:
+        """As `predict`, (n, k) each, NEW ones included."""
+        rows = np.ascontiguousarray(rows, np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.feature_names):
+            raise LearnedError(f"effects: rows of shape {rows.shape}, {len(self.feature_names)} features were learned")
+        basis = self._basis(rows)
+        turn = (basis @ self.weight + self._grown(rows))[:, None] - self.centre
+        effect = self.level + self.slope * turn
+        if self._any_own:
+            effect = effect + basis @ self.own.T
+        return effect, np.sqrt(self.level_variance + self.slope_variance * turn**2)
+
+    @cached_property
+    def _any_own(self) -> bool:
+        return bool(self.own.any())
+
+    @cached_property
+    def _any_linear(self) -> bool:
+        return bool(self.weight.any() or self.own.any())
+
+    def _grown(self, rows: Floats) -> Floats:
+        return self.trees.raw(rows) if len(self.trees.split_starts) > 1 else np.zeros(len(rows))
+
+    def _basis(self, rows: Floats) -> Floats:
+        if not self._any_linear:
+            return np.zeros((len(rows), len(self.weight)))
+        return basis(rows, self.knots, self.places)
+
+
+def basis(rows: Floats, knots: Floats, places: Floats) -> Floats:
+    """φ, (n, 2f): each feature's place among members, and its square less a third; 0 where it is missing.
+
+    Args:
+        rows: (n, f).
+        knots: (f, q), rising.
+        places: (f, q).
+    """
+    parts = [_placed(rows[start : start + _ROWS], knots, places) for start in range(0, len(rows), _ROWS)]
+    place = np.concatenate(parts) if parts else np.zeros(rows.shape)
+    missing = np.isnan(place)
+    square = np.where(missing, 0.0, place**2 - 1 / 3)
+    return np.concatenate((np.where(missing, 0.0, place), square), axis=1)
+
+
+def _placed(rows: Floats, knots: Floats, places: Floats) -> Floats:
+    f, q = knots.shape
+    below = (knots[None] <= rows[:, :, None]).sum(axis=2) - 1
+    left = np.clip(below, 0, q - 2) + np.arange(f) * q
+    low, high = knots.ravel()[left], knots.ravel()[left + 1]
+    step = np.clip((rows - low) / (high - low), 0.0, 1.0)
+    found: Floats = places.ravel()[left] * (1 - step) + places.ravel()[left + 1] * step
+    return found

@@ -1,0 +1,32 @@
+"""How effects are learned: every setting, with its default."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class EffectConfig:
+    """Settings of the learner. None of them was chosen with a world's true effects."""
+
+    folds: int = Field(default=5, ge=2)
+    """Parts of the members; what a part is judged by was learned from the others."""
+    least_probability: float = Field(default=0.005, ge=0, lt=1)
+    """A candidate less likely than this for a member could not really have happened; such rows say nothing of it."""
+    trees: int = Field(default=120, ge=1)
+    """Of the model of the outcome itself."""
+    leaves: int = Field(default=12, ge=2, le=64)
+    min_leaf: int = Field(default=60, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    ridges: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    """Strengths to choose from, as multiples of a feature's own weight in the data."""
+    rounds: tuple[int, ...] = (15, 30, 60, 120)
+    """Numbers of shallow trees to choose from."""
+    shallow_leaves: tuple[int, ...] = (3, 6)
+    shallow_min_share: float = Field(default=0.02, gt=0, lt=1)
+    """Share of all rows that a leaf of a shallow tree holds at least."""
+    evidence: float = Field(default=1.3, ge=0)
+    """Differences between members shrink by `1 − (evidence ÷ t)²`, and to none where t is below it."""
+    seed: int = 7
+    threads: int = Field(default=1, ge=1)

@@ -1,0 +1,257 @@
+"""The learner of effects: from units drawn by lot to what each candidate causes for whom.
+
+1. What each unit says of each arm (`pseudo`). 2. Levels: the mean of it for each arm. 3. One direction in which members
+differ (`direction`), learned from all arms together, as the arms of one programme move the same people. 4. How far each
+arm follows it. 5. What differs for one arm alone. Levels and slopes are drawn to the arm's group (`shrinkage`), and
+differences between members are taken only as far as members left out bear them out, because a decision takes the
+highest of many estimates and so the luckiest error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from features.entities import DO_NOTHING
+from features.learned.effects import NEW, Effects
+from features.learned.trees import Trees
+from training.effects import inputs
+from training.effects.config import EffectConfig
+from training.effects.direction import Direction, Places, direction, no_trees, places, ridge
+from training.effects.inputs import Drawn, Floats, Whole
+from training.effects.pseudo import Pseudo, pseudo
+from training.effects.shrinkage import Shrunk, shrink
+
+
+class NothingToCompareError(ValueError):
+    """No arm was drawn where doing nothing could have been drawn too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What was found on the way, for people."""
+
+    shape: str
+    """In which shape members differ: constant, proportional, linear or boosted."""
+    borne_out: float
+    """0 … 1: how much of the difference between members was kept."""
+    t: float
+    """The slope of the direction on members left out, over its standard error."""
+    gains: dict[str, tuple[float, float]] = field(default_factory=dict)
+    own: float = 0.0
+    """The ridge of what differs for single arms; 0 where nothing of that was kept."""
+
+
+def fit(
+    features: Floats,
+    arm: Whole,
+    chances: Floats,
+    outcome: Floats,
+    config: EffectConfig | None = None,
+    groups: Sequence[str] | None = None,
+    *,
+    member: Whole | None = None,
+    feature_names: Sequence[str] | None = None,
+    arms: Sequence[str] | None = None,
+) -> Effects:
+    """Learn effects, in units of `outcome`.
+
+    Args:
+        features: (n, f), as known before the decision; NaN where missing.
+        arm: (n,), what was drawn; 0 is doing nothing.
+        chances: (n, k), logged probability of each arm; 0 or NaN where it was not possible.
+        outcome: (n,).
+        config: settings.
+        groups: (k,), the type of each arm, that of doing nothing included; None: each its own.
+        member: (n,), rows of one member hang together; None: each row another member.
+        feature_names: (f,).
+        arms: (k,), ids; None numbers them.
+
+    Returns:
+        `.predict(features)` → effects and standard errors, (n, k) each, with 0 for doing nothing; and in the same form
+        what a new arm of each group starts from (`.row`, `.predict_one`).
+
+    Raises:
+        ValueError: what was given does not fit together.
+    """
+    units = inputs.drawn(features, arm, chances, outcome, None if groups is None else tuple(groups), member)
+    names = tuple(feature_names or (f"f{each}" for each in range(features.shape[1])))
+    ids = tuple(arms or (DO_NOTHING.id, *(str(each) for each in range(1, chances.shape[1]))))
+    return learn(units, names, ids, config or EffectConfig())[0]
+
+
+def learn(
+    units: Drawn, feature_names: tuple[str, ...], arms: tuple[str, ...], config: EffectConfig
+) -> tuple[Effects, Story]:
+    """As `fit`, and what was found on the way."""
+    part = inputs.parts(units.member, config.folds, config.seed)
+    seen = pseudo(units, part, config)
+    raw, error = _levels(units, seen)
+    usable = np.flatnonzero(np.isfinite(raw))
+    if not len(usable):
+        raise NothingToCompareError("effects: no arm was drawn beside doing nothing, with a chance for both")
+    place = places(units.features)
+    pooled = np.where(np.isfinite(raw), raw, 0.0)
+    target = np.where(seen.mixed_weight > 0, seen.mixed - seen.share @ pooled, 0.0)
+    found = direction(units, seen, target, place, config)
+    group = tuple(units.groups[column + 1] for column in usable)
+    level = shrink(raw[usable], error[np.ix_(usable, usable)], group)
+    slope, kept, t = _slopes(units, seen, found, pooled, usable, group, config)
+    told = _told(seen, found, pooled, slope, kept, usable)
+    own, strength = _own(units, seen, told, place, usable, config)
+    h = found.at(units.features, place) if kept else np.zeros(len(units.arm))
+    names = (feature_names, arms, units.groups)
+    form = _form(seen, names, place, found, h, usable, level, slope, kept, own)
+    return form, Story(found.shape if kept else "constant", kept, t, found.gains, strength)
+
+
+def _levels(units: Drawn, seen: Pseudo) -> tuple[Floats, Floats]:
+    """Mean effect of each arm, NaN where nothing can be said, and the covariance of its errors, by members."""
+    k = seen.said.shape[1]
+    total: Floats = seen.weight.sum(axis=0)
+    got = np.bincount(units.arm, minlength=k + 1) > 1
+    both = (total > 0) & got[1:] & got[0]
+    mean: Floats = np.divide((seen.weight * seen.said).sum(axis=0), total, out=np.full(k, np.nan), where=both)
+    pulls = np.where(both, seen.weight * (seen.said - np.nan_to_num(mean)) / np.where(total > 0, total, 1.0), 0.0)
+    return mean, _covariance(pulls, units.member)
+
+
+def _covariance(pulls: Floats, member: Whole) -> Floats:
+    together: Floats = np.stack([np.bincount(member, column) for column in pulls.T], axis=1)
+    found: Floats = together.T @ together
+    return found
+
+
+def _slopes(
+    units: Drawn,
+    seen: Pseudo,
+    found: Direction,
+    level: Floats,
+    usable: Whole,
+    group: tuple[str, ...],
+    config: EffectConfig,
+) -> tuple[Shrunk | None, float, float]:
+    """How far each arm follows the direction on members left out, the share of that to keep, and its t."""
+    if found.shape == "constant":
+        return None, 0.0, 0.0
+    weight = seen.weight[:, usable]
+    aside = found.left_out[:, None] - _middle(weight, found.left_out)
+    below = (weight * aside**2).sum(axis=0)
+    if not (below > 0).all():
+        return None, 0.0, 0.0
+    beyond = seen.said[:, usable] - level[usable]
+    raw = (weight * aside * beyond).sum(axis=0) / below
+    pulls = weight * aside * (beyond - raw * aside) / below
+    slope = shrink(raw, _covariance(pulls, units.member), group)
+    t = slope.common / max(slope.common_variance, 1e-300) ** 0.5
+    # A slope above 1 would say more than was learned; it only ever shrinks.
+    kept = max(0.0, 1.0 - (config.evidence / t) ** 2) * min(1.0, 1.0 / slope.common) if t > 0 else 0.0
+    return (slope, kept, t) if kept else (None, 0.0, t)
+
+
+def _middle(weight: Floats, values: Floats) -> Floats:
+    found: Floats = (weight * values[:, None]).sum(axis=0) / weight.sum(axis=0)
+    return found
+
+
+def _told(seen: Pseudo, found: Direction, level: Floats, slope: Shrunk | None, kept: float, usable: Whole) -> Floats:
+    """(n, k − 1): effects so far, on members left out."""
+    told = np.tile(level, (len(seen.mixed), 1))
+    if slope is not None:
+        aside = found.left_out[:, None] - _middle(seen.weight[:, usable], found.left_out)
+        told[:, usable] += kept * slope.mean[: len(usable)] * aside
+    return told
+
+
+def _own(
+    units: Drawn, seen: Pseudo, told: Floats, place: Places, usable: Whole, config: EffectConfig
+) -> tuple[Floats | None, float]:
+    """(k − 1, 2f) and the ridge: what differs for one arm beside the others; None where members left out deny it."""
+    k = seen.said.shape[1]
+    if len(usable) < 2:
+        return None, 0.0
+    apart = np.where(seen.weight > 0, seen.said - told - (seen.mixed - (seen.share * told).sum(axis=1))[:, None], 0.0)
+    weight = np.where(seen.weight > 0, seen.share, 0.0) * (seen.mixed_weight > 0)[:, None]
+    strengths = tuple(10 * each for each in config.ridges)
+    gain = np.zeros((len(strengths), len(units.arm)))
+    for each in np.unique(seen.part):
+        learn, rest = seen.part != each, seen.part == each
+        for column in usable:
+            w = weight[:, column]
+            guess = place.basis[rest] @ ridge(place.basis[learn], apart[learn, column], w[learn], strengths)
+            gain[:, rest] += (w[rest, None] * (2 * apart[rest, column, None] * guess - guess**2)).T
+    best = int(gain.sum(axis=1).argmax())
+    by_member = np.bincount(units.member, gain[best])
+    t = float(by_member.sum() / max(np.sqrt((by_member**2).sum()), 1e-300))
+    if t <= config.evidence:
+        return None, 0.0
+    own = np.zeros((k, place.basis.shape[1]))
+    for column in usable:
+        own[column] = ridge(place.basis, apart[:, column], weight[:, column], (strengths[best],))[:, 0]
+    return own * (1.0 - (config.evidence / t) ** 2), strengths[best]
+
+
+def _form(
+    seen: Pseudo,
+    names: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+    place: Places,
+    found: Direction,
+    h: Floats,
+    usable: Whole,
+    level: Shrunk,
+    slope: Shrunk | None,
+    kept: float,
+    own: Floats | None,
+) -> Effects:
+    """Put it together: doing nothing, the arms, a new arm of each group, a new one of a new group."""
+    feature_names, arms, groups = names
+    k = len(arms)
+    rows = _rows(usable, level.groups, groups)
+    weight = seen.weight[:, usable]
+    middle = _middle(weight, h)
+    many = len(level.mean)
+    centre = np.concatenate((middle, np.full(many - len(usable), middle.mean())))
+    alone = np.zeros((many, place.basis.shape[1]))
+    mean = level.mean.copy()
+    if own is not None:
+        alone[: len(usable)] = own[usable]
+        mean[: len(usable)] -= (alone[: len(usable)] * ((weight.T @ place.basis) / weight.sum(axis=0)[:, None])).sum(
+            axis=1
+        )
+    ends = np.zeros(many) if slope is None else slope.mean * kept
+    wide = np.zeros(many) if slope is None else slope.variance * kept**2
+    return Effects(
+        feature_names=np.array(feature_names, np.str_),
+        arms=np.array([*arms, *[NEW] * (len(rows) - k)], np.str_),
+        groups=np.array([*groups, *level.groups, NEW], np.str_),
+        knots=place.knots,
+        places=place.places,
+        level=_spread(mean, rows),
+        level_variance=_spread(level.variance, rows),
+        slope=_spread(ends, rows),
+        slope_variance=_spread(wide, rows),
+        centre=_spread(centre, rows),
+        weight=found.weight if kept else np.zeros_like(found.weight),
+        own=_spread(alone, rows),
+        trees=_named(found.trees if kept else no_trees(len(feature_names)), feature_names),
+    )
+
+
+def _rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...]) -> list[int]:
+    """For each row of the form its row among what was shrunk, −1 for doing nothing; a bare arm starts as its group."""
+    learned = {int(column) + 1: row for row, column in enumerate(usable)}
+    new = {group: len(usable) + row for row, group in enumerate(known_groups)}
+    any_new = len(usable) + len(known_groups)
+    arms = [learned.get(arm, new.get(groups[arm], any_new)) for arm in range(1, len(groups))]
+    return [-1, *arms, *new.values(), any_new]
+
+
+def _spread(values: Floats, rows: list[int]) -> Floats:
+    found: Floats = np.concatenate((values, np.zeros_like(values[:1])))[rows]
+    return found
+
+
+def _named(trees: Trees, names: tuple[str, ...]) -> Trees:
+    return replace(trees, feature_names=np.array(names, np.str_))
