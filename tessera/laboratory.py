@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tessera.options import DEFAULT_HOME, Configs, Home
+from tessera.peers_command import peers
 
 app = typer.Typer()
 
@@ -249,47 +250,7 @@ def tune(
     raise typer.Exit(tuning.of_file(ws, train, columns_of(columns), plan, inner, settings))
 
 
-@app.command()
-def peers(
-    history: Annotated[
-        Path, typer.Option("--history", "--home", envvar="TESSERA_HOME", help="Workspace with a loaded history.")
-    ] = DEFAULT_HOME,
-    configs: Configs = None,
-    train: Annotated[Path | None, typer.Option("--train", help="CSV or Parquet, in place of a workspace.")] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", help="What is asked for, if the split is made already.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option("--columns", help="member=userId,product=itemId,time=timestamp.")
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="time, random, last_basket or leave_one_out.")] = "time",
-    days: Annotated[float, typer.Option(help="How much of the end is judged (time).", min=0.01)] = 28.0,
-    share: Annotated[float, typer.Option(help="Hidden share of each member's products (random).")] = 0.25,
-    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Of ours; default all.")] = None,
-    peer: Annotated[list[str] | None, typer.Option("--peer", help="Of theirs; default all.")] = None,
-    trials: Annotated[int, typer.Option(help="Tuning trials of each, ours and theirs; 0 for none.", min=0)] = 10,
-    settings: Annotated[Path | None, typer.Option("--settings", help="YAML with taste.recipes: our defaults.")] = None,
-    k: Annotated[int, typer.Option(help="Length of the lists.", min=1)] = 10,
-    members: Annotated[int, typer.Option(help="Judge at most so many members, by lot; 0 for all.", min=0)] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HISTORY/reports/peers.")] = None,
-    environment: Annotated[
-        Path, typer.Option("--environment", help="Where the peers' packages are installed (made by uv).")
-    ] = Path("var/peers"),
-) -> None:
-    """RecTools, cornac and implicit beside ours: the same split, equal tuning budgets, the same figures."""
-    from tessera import peers as job
-    from tessera.evaluation import Wanted, columns_of
-    from tessera.setup import locate
-    from training.evaluation.contest import Terms
-
-    place = out or (history if train is None else Path()) / "reports" / "peers"
-    wanted = Wanted((protocol,), tuple(recipe or ()), days, share, place)
-    asked = job.Asked(tuple(peer or ()), environment, job.budget(trials, 2_000, seed))
-    terms = Terms(k=k, members=members or None, seed=seed)
-    if train is None:
-        raise typer.Exit(job.of_workspace(locate(history, configs), wanted, asked, terms, settings))
-    raise typer.Exit(job.of_files(train, test, columns_of(columns), wanted, asked, terms, settings))
+app.command()(peers)
 
 
 @app.command()

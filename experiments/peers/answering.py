@@ -203,7 +203,7 @@ def _lists(scores: Scores, known: Any, rows: Any, mask: str, k: int) -> pd.DataF
     return pd.concat(parts, ignore_index=True)
 
 
-def main() -> None:
+def serve(answering: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Answer requests until the input ends, in so many GB of memory as the first argument says.
 
     What libraries print goes to the error stream.
@@ -214,7 +214,7 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         try:
-            said = answer(json.loads(line))
+            said = answering(json.loads(line))
         except Exception as error:  # noqa: BLE001  the peer's own faults are its result
             said = {"reason": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(said) + "\n")
@@ -222,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import select
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from typing import IO, Any
 REQUIREMENTS = ("rectools[lightfm]>=0.17", "cornac>=2", "implicit>=0.7.2", "pyarrow>=16,<22")
 """Lower bounds: without them a resolver may fall back to releases of years ago. The newest pyarrow wants numpy 2."""
 SCRIPT = Path(__file__).with_name("answering.py")
+MEMORY_GB = 8.0
+"""Of every process, theirs and ours."""
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class PeersError(RuntimeError):
@@ -54,52 +59,75 @@ def versions(python: Path) -> dict[str, str]:
 class Desk:
     """A process that answers requests; one that has ended is started again for the next."""
 
-    def __init__(self, command: Sequence[str], errors: IO[str]) -> None:
-        self._command, self._errors = command, errors
-        self._process = self._started()
+    def __init__(self, command: Sequence[str], errors: IO[str], folder: Path = SCRIPT.parent) -> None:
+        self._command, self._errors, self._folder = command, errors, folder
+        self._process: subprocess.Popen[str] | None = None
 
-    def _started(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=SCRIPT.parent,
-        )
+    def ask(self, request: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """What it answers to one request: seconds, or a `reason`; the end of the process is a reason too.
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What it answers to one request: seconds, or a `reason`; the end of the process is a reason too."""
-        if self._process.poll() is not None:
-            self.close()
-            self._process = self._started()
-        into, out = self._process.stdin, self._process.stdout
-        assert into is not None
-        assert out is not None
+        Args:
+            request: Of the form the process reads.
+            seconds: By the clock on the wall; a process that takes longer is ended, and that is the reason. None waits.
+        """
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            into.write(json.dumps(request) + "\n")
-            into.flush()
-            line = out.readline()
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], seconds)
+            line = process.stdout.readline() if ready else None
         except BrokenPipeError:
             line = ""
+        if line is None:
+            self.close()
+            return {"reason": f"not done within {seconds:.0f} s"}
         if not line:
-            return {"reason": f"the process ended with {self._process.wait()} (negative: killed by that signal)"}
+            return {"reason": f"the process ended with {process.wait()} (negative: killed by that signal)"}
         said: dict[str, Any] = json.loads(line)
         return said
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                cwd=self._folder,
+                env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+            )
+        return self._process
 
 
 @contextmanager
-def desk(python: Path, errors: IO[str], memory_gb: float = 8.0) -> Iterator[Desk]:
+def desk(python: Path, errors: IO[str], memory_gb: float = MEMORY_GB) -> Iterator[Desk]:
     """A process of the peers' environment with so much memory, ended afterwards.
 
     What libraries print goes to `errors`.
     """
-    found = Desk([str(python), "-W", "ignore", str(SCRIPT), str(memory_gb)], errors)
+    yield from _ended(Desk([str(python), "-W", "ignore", str(SCRIPT), str(memory_gb)], errors))
+
+
+@contextmanager
+def own_desk(errors: IO[str], memory_gb: float = MEMORY_GB) -> Iterator[Desk]:
+    """The same for our own recipes, with this interpreter."""
+    command = [sys.executable, "-W", "ignore", "-m", "experiments.peers.ours", str(memory_gb)]
+    yield from _ended(Desk(command, errors, SCRIPT.parents[2]))
+
+
+def _ended(found: Desk) -> Iterator[Desk]:
     try:
         yield found
     finally:
