@@ -1,4 +1,4 @@
-"""The marketer's catalogue: four YAML files in, one checked `Catalog` out, or every mistake at once in plain words."""
+"""The marketer's catalogue: its YAML files in, one checked `Catalog` out, or every mistake at once in plain words."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
-from features import segments_written
+from features import budgets_written, segments_written
 from features.catalog_entries import Entry, ProgrammeFile, faults
+from features.catalog_json import from_json, to_json
 from features.entities import (
     DO_NOTHING,
+    Budget,
     Candidate,
     Catalog,
-    Conditions,
-    Economics,
     Family,
-    Limits,
-    PointsRules,
     Programme,
     RuleSegment,
-    SegmentRules,
-    Tier,
 )
+from features.ledger import written as earning_written
+from features.ledger.rules import Earning
 from features.written import WrittenError, did_you_mean, read, sentences
+
+__all__ = ["FILES", "CatalogError", "from_json", "load", "to_json"]
 
 FILES: dict[str, Family] = {"offers": "offer", "actions": "action", "benefits": "benefit"}
 
@@ -44,7 +42,7 @@ class CatalogError(ValueError):
 
 
 def load(folder: Path) -> Catalog:
-    """Read `tiers.yaml`, `offers.yaml`, `actions.yaml` and `benefits.yaml`.
+    """Read `tiers.yaml`, `offers.yaml`, `actions.yaml` and `benefits.yaml`; others where they are there.
 
     A date stands for the start of that day in the programme's time zone; `ends` is the first moment an entry no
     longer holds. `catalog.actions` always has exactly one entry of type `do_nothing`.
@@ -62,12 +60,14 @@ def load(folder: Path) -> Catalog:
     if programme is not None:
         programme = replace(programme, rule_segments=_rule_segments(folder, programme, errors, digest))
         errors.extend(_segment_faults(found, programme))
+        programme = replace(programme, earning=_earning(folder, programme, errors, digest))
+    budgets = _budgets(folder, programme, found, errors, digest)
     if errors or programme is None:
         raise CatalogError(errors)
     actions = found["actions"]
     if all(action.type != "do_nothing" for action in actions):
         actions = (*actions, DO_NOTHING)
-    return Catalog(digest.hexdigest()[:12], programme, found["offers"], actions, found["benefits"])
+    return Catalog(digest.hexdigest()[:12], programme, found["offers"], actions, found["benefits"], budgets)
 
 
 def _raw(path: Path, errors: list[str], digest: Any) -> dict[str, Any] | None:
@@ -99,6 +99,7 @@ def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None
         segments=written.segment_rules(),
         default_margin_rate=written.default_margin_rate,
         churn_horizon_days=written.churn_horizon_days,
+        region_timezones=tuple(sorted(written.region_timezones.items())),
     )
 
 
@@ -108,6 +109,29 @@ def _rule_segments(folder: Path, programme: Programme, errors: list[str], digest
         return ()
     raw = _raw(segments_written.path(folder), errors, digest)
     return () if raw is None else segments_written.parse(raw, programme, errors)
+
+
+def _earning(folder: Path, programme: Programme, errors: list[str], digest: Any) -> Earning:
+    """The marketer's earning rules; a catalogue without the file has none."""
+    if not earning_written.path(folder).exists():
+        return Earning()
+    raw = _raw(earning_written.path(folder), errors, digest)
+    return Earning() if raw is None else earning_written.parse(raw, programme, errors)
+
+
+def _budgets(
+    folder: Path,
+    programme: Programme | None,
+    found: Mapping[str, tuple[Candidate, ...]],
+    errors: list[str],
+    digest: Any,
+) -> tuple[Budget, ...]:
+    """The budgets; a catalogue without the file has none."""
+    if programme is None or not budgets_written.path(folder).exists():
+        return ()
+    raw = _raw(budgets_written.path(folder), errors, digest)
+    candidates = None if errors else [one for many in found.values() for one in many]
+    return () if raw is None else budgets_written.parse(raw, programme, candidates, errors)
 
 
 def _segment_faults(found: Mapping[str, tuple[Candidate, ...]], programme: Programme) -> Iterator[str]:
@@ -235,48 +259,3 @@ def _once(file: str, family: Family, row: object, seen: dict[str, str], errors: 
             "and benefits, rename one"
         )
     seen.setdefault(name, file)
-
-
-def to_json(catalog: Catalog) -> bytes:
-    """The whole catalogue as JSON, from which `from_json` makes an equal one."""
-    return orjson.dumps(catalog)
-
-
-def from_json(text: bytes) -> Catalog:
-    """The catalogue that `to_json` wrote."""
-    raw = orjson.loads(text)
-    rules = raw["programme"]
-    programme = Programme(
-        **{
-            **rules,
-            "tiers": tuple(Tier(**tier) for tier in rules["tiers"]),
-            "points": PointsRules(**rules["points"]),
-            "segments": SegmentRules(**rules["segments"]),
-            "rule_segments": tuple(RuleSegment(**one) for one in rules.get("rule_segments", ())),
-        }
-    )
-    families = {name: tuple(_candidate(row) for row in raw[name]) for name in FILES}
-    return Catalog(version=raw["version"], programme=programme, **families)
-
-
-def _candidate(row: dict[str, Any]) -> Candidate:
-    conditions: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in row["conditions"].items()
-    }
-    return Candidate(
-        **{
-            **row,
-            "conditions": Conditions(**conditions),
-            "limits": Limits(**row["limits"]),
-            "economics": Economics(**row["economics"]),
-            "starts": _time(row["starts"]),
-            "ends": _time(row["ends"]),
-            "placements": tuple(row["placements"]),
-            "channels": tuple(row["channels"]),
-            "tags": tuple(row["tags"]),
-        }
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

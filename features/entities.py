@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from features.ledger.rules import Earning
+
 Family = Literal["offer", "action", "benefit", "product"]
 Channel = Literal["app", "web", "email", "sms", "push", "till", "call"]
 Lifecycle = Literal["new", "active", "at-risk", "lapsed"]
 ValueLabel = Literal["high", "potential", "low"]
+BudgetUnit = Literal["money", "points", "messages", "units"]
 
 OFFER_TYPES = (
     "discount_percent",  # `discount` is a share of the basket, 0.10 = ten percent
@@ -100,6 +103,10 @@ class Programme:
     """Share of a product's price that is margin where the history does not say."""
     churn_horizon_days: int = 90
     rule_segments: tuple[RuleSegment, ...] = ()
+    region_timezones: tuple[tuple[str, str], ...] = ()
+    """Region of a member → time zone, where it is not the programme's."""
+    earning: Earning = field(default_factory=Earning)
+    """What earns points beside spend, and where they can be used: `earning.yaml`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,37 @@ DO_NOTHING = Candidate(id="do_nothing", family="action", type="do_nothing", name
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent on some candidates together: money, points, messages, or units of a stock.
+
+    It pays for a candidate that every list names or leaves open; an empty list is open. Outside its dates it pays for
+    nothing.
+    """
+
+    id: str
+    name: str
+    unit: BudgetUnit
+    amount: float
+    """In its unit, for each period where it has periods, otherwise once."""
+    every_days: int | None = None
+    """It is full again after so many days, counted from `starts` (from 1970 where there is none)."""
+    starts: datetime | None = None
+    ends: datetime | None = None
+    candidates: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    """Channels a candidate goes through; for messages an empty list means every outbound channel."""
+    tiers: tuple[str, ...] = ()
+    """Tiers of the members it is spent on."""
+    tags: tuple[str, ...] = ()
+    hard: bool = False
+    """Money and points: reserve the face value of what is open instead of a high quantile of it."""
+    overspend: float = 0.001
+    """Money and points without `hard`: the chance of spending more than `amount` that is accepted, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything a marketer has written, checked; `version` is the SHA-256 of the files it came from (first 12 hex)."""
 
@@ -191,6 +229,7 @@ class Catalog:
     offers: tuple[Candidate, ...]
     actions: tuple[Candidate, ...]
     benefits: tuple[Candidate, ...]
+    budgets: tuple[Budget, ...] = ()
 
     def tier(self, tier_id: str) -> Tier:
         """The tier with this id; KeyError if the programme has none."""

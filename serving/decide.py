@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from features.entities import DO_NOTHING, Candidate, Catalog
-from serving import assignment, eligibility, explain, mixing, value
+from features.entities import DO_NOTHING, Budget, Candidate, Catalog
+from serving import assignment, budget_use, contact_policy, eligibility, explain, mixing, value
 from serving.assignment import Enrolment, Experiments
 from serving.policy import Policy, period, varied
 from serving.portrait import Portrait, history, portrait
@@ -44,6 +44,8 @@ class _Book:
     families: Mapping[str, tuple[_Entry, ...]]
     places: frozenset[str]
     """The placements that some candidate is made for."""
+    payers: Mapping[str, tuple[Budget, ...]]
+    """Candidate → the budgets that may pay for it."""
     settled: dict[tuple[object, ...], _Settled] = field(default_factory=dict)
 
     def entries(self, ask: Ask, who: Portrait) -> _Settled:
@@ -79,9 +81,9 @@ def _book(catalog: Catalog, policy: Policy) -> _Book:
         family: tuple((eligibility.ready(one), value.terms(one, policy)) for one in many if one.type != "do_nothing")
         for family, many in families.items()
     }
-    book = _Book(
-        catalog, ready, frozenset(place for many in families.values() for one in many for place in one.placements)
-    )
+    every = (*catalog.offers, *catalog.actions, *catalog.benefits)
+    places = frozenset(place for one in every for place in one.placements)
+    book = _Book(catalog, ready, places, budget_use.payers(catalog.budgets, every))
     while len(_books) >= _KEPT:
         _books.pop(next(iter(_books)), None)
     _books[key] = book
@@ -104,17 +106,27 @@ def appraise(
             who = portrait(snapshot, ask, learned, catalog.programme, policy)
     past = history(snapshot.contacts, snapshot.at, policy.fatigue_days)
     keep = eligibility.caller_filter(ask)
-    now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep)
+    contacts = contact_policy.contacting(snapshot, ask, past, policy, catalog.programme.timezone)
+    now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep, contacts)
     stages = eligibility.stages(now)
     allowed, suppressed = [], []
     channel = None if ask.channel is None else policy.channel(ask.channel)
-    for rules, terms, is_settled in _book(catalog, policy).entries(ask, who):
+    book = _book(catalog, policy)
+    for rules, terms, is_settled in book.entries(ask, who):
+        paying = book.payers.get(rules.candidate.id, ())
         reason = eligibility.why_not(rules, now, stages, is_settled) or _empty_handed(rules.candidate, learned)
+        if reason is None and paying:
+            route = eligibility.route(rules.candidate, ask)
+            reason = budget_use.nobody_pays(paying, rules.candidate, snapshot, who, route)
         if reason is not None:
             suppressed.append(reason)
             continue
         through = channel or policy.channel(eligibility.route(rules.candidate, ask))
         worth = value.worth(terms, who, learned, policy, catalog.programme, through, past.recent)
+        if paying and snapshot.prices:
+            route = eligibility.route(rules.candidate, ask)
+            prices, at = snapshot.prices, snapshot.at
+            worth = budget_use.priced(worth, paying, rules.candidate, terms, who, route, prices, at)
         allowed.append((rules.candidate, worth))
     return Appraisal(policy, who, enrolment, held_out, tuple(allowed), tuple(suppressed))
 

@@ -15,6 +15,7 @@ from serving.snapshot import (
     Decision,
     Learned,
     Placement,
+    Reaction,
     Reason,
     ResponseEstimate,
     Result,
@@ -92,7 +93,11 @@ def header(
             "exposures": snapshot.exposures,
             "paused": sorted(snapshot.paused),
             "refused": sorted(snapshot.refused),
+            "prices": snapshot.prices,
+            "spent_out": sorted(snapshot.spent_out),
             "degraded": snapshot.degraded,
+            "reactions": snapshot.reactions,
+            "timezone": snapshot.timezone,
         },
         "learned": learned,
         "versions": versions,
@@ -113,7 +118,11 @@ def snapshot_of(found: Mapping[str, Any], features: Mapping[str, float]) -> Snap
         exposures=kept["exposures"],
         paused=frozenset(kept["paused"]),
         refused=frozenset(kept["refused"]),
+        prices=kept.get("prices", {}),
+        spent_out=frozenset(kept.get("spent_out", ())),
         degraded=tuple(kept["degraded"]),
+        reactions=tuple(Reaction(**one) for one in kept.get("reactions", ())),
+        timezone=kept.get("timezone"),
     )
 
 

@@ -19,6 +19,20 @@ class Contact:
     candidate_type: str
     family: str
     channel: str
+    answered: bool = False
+    """Whether the member clicked, accepted or redeemed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Something that came back from the member, as far as later decisions hang on it; times are epoch seconds."""
+
+    at: float
+    kind: Literal["bounced", "score", "resolved"]
+    channel: str = ""
+    """Through which a message came back, where it did."""
+    value: float | None = None
+    """The score that a survey was answered with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,15 @@ class Snapshot:
     paused: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     """Candidates whose reservation was refused in this request."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """Budget → shadow price: money that one more unit of it would earn; a missing one is 0."""
+    spent_out: frozenset[str] = frozenset()
+    """Budgets that have nothing left."""
     degraded: tuple[str, ...] = ()
+    reactions: tuple[Reaction, ...] = ()
+    """Of the last 90 days, oldest first."""
+    timezone: str | None = None
+    """The member's own; None where it is not known: the programme's stands in for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +100,8 @@ class Ask:
     diversity: float = 0.0
     max_per_category: int | None = None
     popularity_cap: float | None = None
+    direction: Literal["inbound", "outbound"] | None = None
+    """Who comes to whom; None where the caller did not say: the channel tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _given(offer: Terms, who: Portrait, response: float, programme: Programme) -
 
 
 def written(one: Worth) -> Value:
-    """The value as an answer shows it. There are no budgets yet, so `budget_price` is 0 and `score` equals `net`."""
+    """The value as an answer shows it; `score` is `net` with the budget price (`serving.budget_use.priced`)."""
     margin, lifetime, discount, liability, contact, fatigue, budget_price = (line / UNITS for line in one.lines)
     return Value(
         net=one.net / UNITS,
