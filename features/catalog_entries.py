@@ -98,6 +98,7 @@ class ProgrammeFile(Written):
     points: PointsEntry
     segments: SegmentsEntry
     tiers: Annotated[list[TierEntry], Field(min_length=1)]
+    region_timezones: dict[str, Annotated[str, AfterValidator(_zone)]] = Field(default_factory=dict)
 
     def points_rules(self) -> PointsRules:
         """The rules of points as the other rooms know them."""

@@ -1,12 +1,13 @@
-"""Ledger arithmetic: points that follow from purchases by the programme's rules, and the law every ledger obeys.
+"""Ledger arithmetic: points that follow from purchases and engagements by the rules, and the law every ledger obeys.
 
-Each basket earns one lot, at the rate of the tier its member has at that moment. A return takes back what the returned
-part had earned; what is left of a lot expires. For each lot and any stretch of time
-`opening + issued − redeemed − expired − reversed = closing`.
+Each basket earns one lot at the rate of the tier its member has at that moment, and one more for each earning rule that
+holds. A return takes back what the returned part had earned; what is left of a lot expires. For each lot and any
+stretch of time `opening + issued − redeemed − expired − reversed = closing`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,50 +15,72 @@ import duckdb
 import pandas as pd
 
 from features import history
-from features.border import finish
-from features.entities import Programme, Tier
-from features.redemptions import spend_first_in_first_out
-from features.table_files import as_arrow, quote, session, table_path
-from features.tables import POINTS, PURCHASES
+from features.border import empty, finish
+from features.entities import Programme
+from features.ledger import audiences, burns, issuing
+from features.table_files import as_arrow, quote, session, table_path, texts_as_arrow
+from features.tables import ENGAGEMENTS, POINTS, PRODUCTS, PURCHASES, Table
 
-DERIVED = "derived"
+DERIVED = burns.DERIVED
 """The `source` of entries that were computed from purchases."""
 
-_MONEY = "decimal(18, 4)"
-_NEEDS = ("purchase_id", "basket_id", "member_id", "quantity", "amount", "reverses", "occurred_at", "known_at")
+_NEEDS = (
+    *("purchase_id", "basket_id", "member_id", "product_id", "quantity", "amount", "reverses"),
+    *("occurred_at", "known_at"),
+)
+_ENGAGED = ("engagement_id", "member_id", "type", "topic", "occurred_at", "known_at")
+_GOODS = ("product_id", "category")
 
 
 def derive(
-    purchases: pd.DataFrame, programme: Programme, upto: datetime, redemptions: pd.DataFrame | None = None
+    purchases: pd.DataFrame,
+    programme: Programme,
+    upto: datetime,
+    redemptions: pd.DataFrame | None = None,
+    *,
+    engagements: pd.DataFrame | None = None,
+    products: pd.DataFrame | None = None,
+    audience: Mapping[str, frozenset[str]] | None = None,
+    given: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Points entries for a history that has none.
 
     A basket earns `floor(rate · amount)` points, its amount being the sum of its sales, at the rate of the highest tier
-    whose spend the member had reached, net of returns, in that tier's window before the basket. A return of a known
-    sale reverses as many points as `floor` of what stays of the basket falls, as long as the lot holds them and has not
-    expired; a return without a known sale reverses nothing, for nothing was issued here. Amounts are counted exactly,
-    to a ten-thousandth. The answer does not depend on the order of the rows.
+    whose spend the member had reached, net of returns, in that tier's window before the basket. Every earning rule that
+    holds issues a lot of its own. A return of a known sale reverses as many points as what stays of the basket falls
+    short of what was issued; a return without a known sale reverses nothing, for nothing was issued here. What a member
+    had already spent of a returned basket comes out of the other lots (`features.ledger.book`). Amounts are counted
+    exactly, to a ten-thousandth. The answer does not depend on the order of the rows.
 
     Args:
         purchases: The table of purchases, at least its columns used here.
-        programme: Tiers, rates and how long points live.
-        upto: Lots that expire after this moment are still open; purchases after it are left out.
+        programme: Tiers, rates, how long points live, earning rules.
+        upto: Lots that expire after this moment are still open; what happens after it is left out.
         redemptions: Columns `entry_id, member_id, points` (> 0), `occurred_at` and `known_at`: what members redeemed,
-            taken from their lots first in, first out. A redemption of more points than there are takes what there is.
+            taken from the lots that expire soonest. A redemption of more points than there are takes what there is.
+            With a column `restores` (null, or the entry_id of a redemption) a row gives points back instead.
+        engagements: The table of engagements; without it no engagement earns.
+        products: The table of products, for rules that name categories.
+        audience: Rule → the members it is for, for rules that name segments.
+        given: Points that came from elsewhere (`earn` and `adjust` rows of the table of points): they are redeemed and
+            expire with the others, and are not repeated in the answer.
 
     Returns:
         Rows of the table of points, sorted by member, time and entry; `source` is "derived".
     """
     with session() as db:
-        db.register("given", as_arrow(purchases[list(_NEEDS)], PURCHASES))
-        entries = _entries(db, "given", programme, upto)
-    if redemptions is None or redemptions.empty:
-        return entries
-    return spend_first_in_first_out(entries, redemptions[redemptions["occurred_at"] <= upto])
+        _register(db, "facts", purchases, PURCHASES, _NEEDS, upto)
+        _register(db, "engagements", engagements, ENGAGEMENTS, _ENGAGED, upto)
+        _register(db, "goods", products, PRODUCTS, _GOODS, None)
+        _register_audience(db, audience or {})
+        return _ledger(db, programme, upto, redemptions, given)
 
 
 def refresh(tables_dir: Path, programme: Programme) -> int | None:
     """Compute the points of a history that has none of its own, in place of what was computed before.
+
+    Points that the service's events earned and redeemed take part: redemptions are spread over the lots anew each time,
+    because a late purchase or return may change which lots there were.
 
     Args:
         tables_dir: The folder of the tables; purchases must be merged already.
@@ -66,13 +89,19 @@ def refresh(tables_dir: Path, programme: Programme) -> int | None:
     Returns:
         How many entries there are now, or None where the history has entries of its own and is left alone.
     """
-    sources = history.read(tables_dir, "points", ["source"])["source"]
-    if len(sources) and not (sources == DERIVED).any():
+    found = history.read(tables_dir, "points")
+    if not found["source"].isin([DERIVED, burns.EVENT]).all():
         return None
-    source = f"read_parquet({quote(table_path(tables_dir, 'purchases'))})"
+    ends = history.ends_at(tables_dir)
+    ends = max([ends, *found.loc[found["source"] == burns.EVENT, "occurred_at"]])
+    wishes = burns.remember(tables_dir, found)
     with session() as db:
-        entries = _entries(db, source, programme, history.ends_at(tables_dir))
-    history.merge(tables_dir, {"points": entries}, superseding={"points": f"source = '{DERIVED}'"})
+        for name, table, columns in _SOURCES:
+            _read(db, name, tables_dir, table, columns, None if name == "goods" else ends)
+        _register_audience(db, audiences.of(tables_dir, programme))
+        entries = _ledger(db, programme, ends, wishes, found[(found["source"] == burns.EVENT) & (found["points"] > 0)])
+    gone = f"source = '{DERIVED}' or (source = '{burns.EVENT}' and type = 'redeem')"
+    history.merge(tables_dir, {"points": entries}, superseding={"points": gone})
     return len(entries)
 
 
@@ -116,107 +145,98 @@ def statement(entries: pd.DataFrame, since: datetime, until: datetime) -> pd.Dat
 _COLUMN_OF = {"earn": "issued", "adjust": "issued", "redeem": "redeemed", "expire": "expired", "reverse": "reversed"}
 
 
-def _entries(db: duckdb.DuckDBPyConnection, source: str, programme: Programme, upto: datetime) -> pd.DataFrame:
-    """The ledger of the purchases in a relation."""
-    query = f"create temp table facts as select {', '.join(_NEEDS)} from {source} where occurred_at <= ?"
-    db.execute(query, [upto])
-    _make_baskets(db)
-    _make_lots(db, programme)
-    _make_changes(db)
-    _make_expiries(db, upto)
-    return finish(db.execute(_ENTRIES).df(), POINTS)
+_SOURCES: tuple[tuple[str, Table, tuple[str, ...]], ...] = (
+    ("facts", PURCHASES, _NEEDS),
+    ("engagements", ENGAGEMENTS, _ENGAGED),
+    ("goods", PRODUCTS, _GOODS),
+)
 
 
-def _make_baskets(db: duckdb.DuckDBPyConnection) -> None:
-    """The table `baskets`: what was bought in each, and the member's movements of money at its time."""
-    db.execute(
-        f"""create temp table baskets as
-        select member_id, basket_id, min(occurred_at) as moment, max(known_at) as known_at,
-            cast(sum(cast(amount as {_MONEY})) as {_MONEY}) as bought
-        from facts where quantity > 0 group by member_id, basket_id"""
+def _register(
+    db: duckdb.DuckDBPyConnection,
+    name: str,
+    rows: pd.DataFrame | None,
+    table: Table,
+    columns: tuple[str, ...],
+    upto: datetime | None,
+) -> None:
+    some = (empty(table) if rows is None else rows)[list(columns)]
+    db.register(f"given_{name}", as_arrow(some, table))
+    _make(db, name, f"given_{name}", columns, upto)
+
+
+def _read(
+    db: duckdb.DuckDBPyConnection,
+    name: str,
+    tables_dir: Path,
+    table: Table,
+    columns: tuple[str, ...],
+    upto: datetime | None,
+) -> None:
+    path = table_path(tables_dir, table.name)
+    if not path.exists():
+        return _register(db, name, None, table, columns, upto)
+    return _make(db, name, f"read_parquet({quote(path)})", columns, upto)
+
+
+def _make(
+    db: duckdb.DuckDBPyConnection, name: str, source: str, columns: tuple[str, ...], upto: datetime | None
+) -> None:
+    query = f"create temp table {name} as select {', '.join(columns)} from {source}"
+    db.execute(query if upto is None else f"{query} where occurred_at <= ?", [] if upto is None else [upto])
+
+
+def _register_audience(db: duckdb.DuckDBPyConnection, audience: Mapping[str, frozenset[str]]) -> None:
+    rows = [(rule, member) for rule, members in audience.items() for member in sorted(members)]
+    frame = pd.DataFrame(rows, columns=["rule", "member_id"], dtype="object")
+    db.register("given_audience", texts_as_arrow(frame))
+    db.execute("create temp table audience as select * from given_audience")
+
+
+def _ledger(
+    db: duckdb.DuckDBPyConnection,
+    programme: Programme,
+    upto: datetime,
+    redemptions: pd.DataFrame | None,
+    given: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """The ledger of the tables in the session; members who redeem or were given points go through the book."""
+    issuing.issue(db, programme)
+    known = [frame for frame in (redemptions, given) if frame is not None and not frame.empty]
+    members = (
+        pd.DataFrame({"member_id": pd.concat([frame["member_id"] for frame in known]).unique()}) if known else None
     )
+    through = pd.DataFrame({"member_id": pd.Series(dtype="object")}) if members is None else members
+    db.register("given_through", texts_as_arrow(through))
+    db.execute("create temp table through as select * from given_through")
+    entries = finish(db.execute(_ENTRIES, [upto]).df(), POINTS)
+    if members is None:
+        return entries
+    lots, changes = db.execute(_LOTS).df(), db.execute(_CHANGES).df()
+    outside = frozenset() if given is None else frozenset(given["entry_id"])
+    return burns.played(entries, burns.movements(lots, changes, redemptions, given), upto, outside)
 
 
-def _make_lots(db: duckdb.DuckDBPyConnection, programme: Programme) -> None:
-    """The table `lots`: each basket with the rate of the moment and the points it earns."""
-    windows = sorted({tier.window_days for tier in programme.tiers if tier.min_spend > 0})
-    sums = "".join(f", {_spend_in(days)} as spend_{days}" for days in windows)
-    db.execute(
-        f"""create temp table lots as
-        with moves as (
-            select member_id, null as basket_id, occurred_at as moment, known_at, cast(amount as {_MONEY}) as spent,
-                null as bought from facts
-            union all
-            select member_id, basket_id, moment, known_at, 0, bought from baskets
-        ), spending as (select *{sums} from moves)
-        select member_id, basket_id, member_id || ':' || basket_id as lot_id, moment, known_at, bought,
-            {_rate(programme.tiers)} as rate, floor(bought * rate) as issued,
-            moment + to_days({programme.points.expiry_days}) as expires_at
-        from spending where basket_id is not null and issued > 0"""
-    )
-
-
-def _spend_in(days: int) -> str:
-    """Spend of the days before a moment: younger than `days`, and not of the moment itself."""
-    return (
-        "coalesce(sum(spent) over (partition by member_id order by moment "
-        f"range between to_microseconds({days * 86_400_000_000 - 1}) preceding and to_microseconds(1) preceding), 0)"
-    )
-
-
-def _rate(tiers: tuple[Tier, ...]) -> str:
-    """The earn rate of the highest tier reached, as SQL."""
-    cases = [
-        f"when spend_{tier.window_days} >= cast({tier.min_spend!r} as {_MONEY}) then {tier.earn_rate!r}::decimal(9, 4)"
-        for tier in reversed(tiers)
-        if tier.min_spend > 0
-    ]
-    lowest = f"{tiers[0].earn_rate!r}::decimal(9, 4)"
-    return f"case {' '.join(cases)} else {lowest} end" if cases else lowest
-
-
-def _make_changes(db: duckdb.DuckDBPyConnection) -> None:
-    """The table `changes`: what each return takes back from the lot of its sale, as long as the lot lives."""
-    db.execute(
-        f"""create temp table changes as
-        with returned as (
-            select r.purchase_id, l.lot_id, l.member_id, l.issued, l.bought, l.rate, l.expires_at,
-                r.occurred_at as moment, r.known_at,
-                sum(cast(-r.amount as {_MONEY})) over (
-                    partition by l.lot_id order by r.occurred_at, r.purchase_id
-                    rows between unbounded preceding and current row) as back
-            from facts r join facts s on r.reverses = s.purchase_id and r.member_id = s.member_id
-            join lots l on l.member_id = s.member_id and l.basket_id = s.basket_id
-            where r.quantity < 0 and r.occurred_at >= l.moment and r.occurred_at < l.expires_at
-        ), staying as (
-            select *, floor(cast(greatest(bought - back, 0) as {_MONEY}) * rate) as stays from returned
-        ), lowest as (
-            select *, min(stays) over (partition by lot_id order by moment, purchase_id
-                rows between unbounded preceding and current row) as left_over from staying
-        )
-        select *, coalesce(lag(left_over) over (partition by lot_id order by moment, purchase_id), issued) - left_over
-            as reversed from lowest"""
-    )
-
-
-def _make_expiries(db: duckdb.DuckDBPyConnection, upto: datetime) -> None:
-    """The table `expiries`: what is left of each lot when its time is over."""
-    db.execute(
-        """create temp table expiries as
-        with taken as (select lot_id, sum(reversed) as points from changes group by lot_id)
-        select l.*, l.issued - coalesce(t.points, 0) as expired
-        from lots l left join taken t using (lot_id) where l.expires_at <= ? and expired > 0""",
-        [upto],
-    )
-
-
+_LOTS = """select member_id, 'earn' as kind, 'earn:' || lot_id as entry_id, issued::double as points, lot_id,
+    expires_at, moment as at, known_at from lots semi join through using (member_id)"""
+_CHANGES = """select member_id, 'reverse' as kind, 'reverse:' || lot_id || ':' || purchase_id as entry_id,
+    reversed::double as points, lot_id, expires_at, moment as at, known_at
+    from changes semi join through using (member_id) where reversed > 0"""
 _ENTRIES = f"""
+with own as (select * from lots anti join through using (member_id)),
+alive as (
+    select * from changes anti join through using (member_id) where reversed > 0 and moment < expires_at
+), taken as (select lot_id, sum(reversed) as points from alive group by lot_id),
+expiries as (
+    select l.*, l.issued - coalesce(t.points, 0) as expired
+    from own l left join taken t using (lot_id) where l.expires_at <= ? and expired > 0
+)
 select * from (
     select 'earn:' || lot_id as entry_id, member_id, 'earn' as type, issued::double as points, lot_id, expires_at,
-        '{DERIVED}' as source, moment as occurred_at, known_at from lots
+        '{DERIVED}' as source, moment as occurred_at, known_at from own
     union all
     select 'reverse:' || lot_id || ':' || purchase_id, member_id, 'reverse', -reversed::double, lot_id, expires_at,
-        '{DERIVED}', moment, known_at from changes where reversed > 0
+        '{DERIVED}', moment, known_at from alive
     union all
     select 'expire:' || lot_id, member_id, 'expire', -expired::double, lot_id, expires_at,
         '{DERIVED}', expires_at, greatest(expires_at, known_at) from expiries

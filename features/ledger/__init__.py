@@ -1,0 +1,1 @@
+"""The ledger of points: which rules issue lots, what becomes of them, what they will cost."""
