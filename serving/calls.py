@@ -61,6 +61,7 @@ def call(family: FamilyName, member_id: str, asked: Envelope, at: float, body_ha
         filter_values=asked.filter_values,
         include=tuple(asked.include),
         exclude=tuple(asked.exclude),
+        direction=asked.direction if "direction" in asked.model_fields_set else None,
     )
     if isinstance(asked, RecommendationRequest):
         ask = _mixed(ask, asked)

@@ -13,12 +13,13 @@ from math import inf, nan
 
 from features.entities import Candidate, Conditions
 from features.filters import compile as compile_filter
+from serving import contact_policy
+from serving.contact_policy import Contacting
 from serving.policy import Policy
 from serving.portrait import History, Portrait
 from serving.snapshot import Ask, Snapshot, Suppressed
 
 NEEDS_CONSENT = frozenset(("email", "sms", "push", "call"))
-_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Circumstances:
     """Candidates that belong to another variant of an experiment."""
     keep: Callable[[Mapping[str, object]], bool] | None
     """The caller's filter."""
+    contacting: Contacting | None = None
+    """The contact rules; None where none of them can hold."""
 
 
 def ready(candidate: Candidate) -> Rules:
@@ -113,7 +116,7 @@ class Stages:
 
 def stages(now: Circumstances) -> Stages:
     """The stages that can drop anything under these circumstances, in order."""
-    snapshot, ask, past = now.snapshot, now.ask, now.history
+    snapshot, ask = now.snapshot, now.ask
     early: tuple[tuple[object, Stage], ...] = (
         (snapshot.paused, _control),
         (ask.include or ask.exclude or now.keep, _request),
@@ -121,7 +124,7 @@ def stages(now: Circumstances) -> Stages:
     late: tuple[tuple[object, Stage], ...] = (
         (True, _member),
         (ask.channel is None or ask.channel in NEEDS_CONSENT, _consent),
-        (past.by_candidate or past.by_channel, _contacts),
+        (now.contacting, _contacts),
         (snapshot.refused or now.withheld or now.held_out, _kept_back),
     )
     return Stages(*(tuple(stage for applies, stage in every if applies) for every in (early, late)))
@@ -228,37 +231,8 @@ def _consent(rules: Rules, now: Circumstances) -> Suppressed | None:
 
 
 def _contacts(rules: Rules, now: Circumstances) -> Suppressed | None:
-    candidate, at, past = rules.candidate, now.snapshot.at, now.history
-    shown = past.by_candidate.get(candidate.id)
-    limits = candidate.limits
-    if shown and limits.per_member is not None:
-        until = free_again(shown, limits.per_member, limits.per_days, at)
-        if until is not None:
-            code = f"LIMIT_{limits.per_member}_PER_{limits.per_days}D"
-            return Suppressed(candidate.id, "contact_policy", code, until)
-    if shown and at < shown[-1] + limits.cooldown_days * _DAY:
-        return Suppressed(candidate.id, "contact_policy", "COOLDOWN", shown[-1] + limits.cooldown_days * _DAY)
-    return None if candidate.entitlement or candidate.family == "benefit" else _cap(candidate, now)
-
-
-def _cap(candidate: Candidate, now: Circumstances) -> Suppressed | None:
-    channel = route(candidate, now.ask)
-    rules = now.policy.channel(channel)
-    if channel is None or rules is None or rules.cap is None:
-        return None
-    cap = rules.cap
-    until = free_again(now.history.by_channel.get(channel, []), cap.count, cap.days, now.snapshot.at)
-    if until is None:
-        return None
-    return Suppressed(candidate.id, "contact_policy", f"{channel.upper()}_{cap.count}_PER_{cap.days}D", until)
-
-
-def free_again(times: list[float], count: int, days: int, at: float) -> float | None:
-    """When fewer than `count` of these times lie in the last `days` days; None where that is so already."""
-    if len(times) < count:
-        return None
-    until = times[-count] + days * _DAY
-    return until if at < until else None
+    candidate = rules.candidate
+    return contact_policy.why_not(candidate, route(candidate, now.ask), now.contacting) if now.contacting else None
 
 
 def _kept_back(rules: Rules, now: Circumstances) -> Suppressed | None:

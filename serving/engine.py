@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 
 from features.states import StateError
-from serving import answer, code, mixing, payload, records
+from serving import answer, code, mixing, payload, records, repeats
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
@@ -71,7 +71,7 @@ class Engine:
         standing = self.journal.find_period(key) if key else None
         if standing is not None:
             first = records.decision_of(payload.decode(standing.payload).header)
-            if _stands(first, call.at, present):
+            if repeats.stands(first, call.at, present) and self._may_go(first, call, present):
                 return self._repeat(call, standing)
         seen = self.look(call, present)
         learned = self._learned(call, seen, present)
@@ -79,7 +79,14 @@ class Engine:
             seen.snapshot, call.ask, learned, present.rulebook.catalog, present.rulebook.policy,
             present.rulebook.experiments,
         )  # fmt: skip
+        if repeats.waits(decision, call.ask):
+            key = standing = None
         return self.first(call, present, seen, learned, decision, key, standing)
+
+    def _may_go(self, first: Decision, call: Call, present: Present) -> bool:
+        if not repeats.goes_out(first, call.ask, present.rulebook):
+            return True
+        return repeats.reaches(first, self.look(call, present).snapshot, call.ask, present.rulebook)
 
     def _period_key(self, call: Call, present: Present) -> str | None:
         return period_key(call.ask, call.member_id, call.at, present.rulebook.policy)
@@ -178,6 +185,8 @@ class Engine:
             exposures=memory.exposures,
             paused=present.controls.paused,
             degraded=degraded,
+            reactions=memory.reactions,
+            timezone=present.rulebook.zone_of(member.state.region) if member else None,
         )
         return Seen(snapshot, stored or Stored(), member)
 
@@ -238,7 +247,7 @@ class Engine:
         if call.asked.dry_run:
             return Plan(call, given)
         flags = Flags(
-            learnable=replaced is None and decision.mode != "fallback",
+            learnable=replaced is None and decision.mode != "fallback" and not repeats.waits(decision, call.ask),
             redecided=replaced is not None,
             replaces=replaced.decision_id if replaced else None,
         )
@@ -260,16 +269,6 @@ class Engine:
             supersedes=flags.replaces,
         )
         return Plan(call, given, row)
-
-
-def _stands(first: Decision, at: float, present: Present) -> bool:
-    """Whether all that was given may still be given."""
-    return all(
-        one.id not in present.controls.paused
-        and (one.kind == "product" or one.id == "do_nothing" or one.id in present.rulebook.candidates)
-        and (one.expires_at is None or at < one.expires_at)
-        for one in first.results
-    )
 
 
 def _products_wanted(ask: Ask, present: Present) -> int:

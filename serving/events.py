@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, get_args
 import orjson
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from serving import reactions
 from serving.contract import EITHER, Answer, Identifier, Key, Number, Rank, Strict, Text
-from serving.journal_rows import EventRow
+from serving.journal_rows import EventRow, ReactionRow
 
 EventType = Literal[
     "sent", "delivered", "opened", "bounced", "impression", "click", "accept", "decline", "dismiss", "redeem",
@@ -127,7 +128,8 @@ def sort(events: Iterable[Event], sent: Iterable[dict[str, Any]], at: datetime, 
         if fault:
             rejected.append(RejectedEvent(index=index, code=fault[0], message=fault[1]))
         else:
-            rows.append(EventRow(event.event_id, who(event), received, _payload(event, raw, at), consents(event)))
+            kept = _payload(event, raw, at)
+            rows.append(EventRow(event.event_id, who(event), received, kept, consents(event), _came_back(event, at)))
     return Sorted(tuple(rows), tuple(rejected))
 
 
@@ -150,6 +152,12 @@ def consents(event: Event) -> dict[str, bool]:
         given = {name: said.get(f"consent_{name}") for name in ("personalisation", *CHANNELS)}
         return {name: value for name, value in given.items() if isinstance(value, bool)}
     return {}
+
+
+def _came_back(event: Event, at: datetime) -> tuple[ReactionRow, ...]:
+    happened = round((event.occurred_at or at).timestamp() * 1e6)
+    said: dict[str, object] = dict(event.properties)
+    return reactions.row(event.type, happened, event.decision_id, event.id, said, event.value)
 
 
 def _payload(event: Event, raw: dict[str, Any], at: datetime) -> bytes:

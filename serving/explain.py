@@ -110,6 +110,7 @@ _CODES: Mapping[str, str] = {
     "SEGMENT": "the member is in none of its segments",
     "VALUE": "the member's value label is another",
     "COOLDOWN": "it was shown too recently",
+    "QUIET_HOURS": "it is quiet hours where the member lives",
     "RESERVATION_REFUSED": "its budget or stock was refused in this request",
     "OTHER_VARIANT": "an experiment keeps it for another variant",
     "HOLDOUT": "the member is in the universal holdout",
@@ -136,11 +137,16 @@ def meaning(code: str) -> str:
 
 
 def _spelled(code: str) -> str:
-    """Codes that carry numbers: `LIMIT_1_PER_30D`, `EMAIL_2_PER_7D`, `NO_CONSENT_SMS`."""
+    """Codes that carry a channel or numbers: `LIMIT_1_PER_30D`, `EMAIL_2_PER_7D`, `NO_CONSENT_SMS`, `IGNORED_3`."""
     if code.startswith("NO_CONSENT_"):
         return f"the member did not agree to {code.removeprefix('NO_CONSENT_').lower()}"
-    what, count, _, days = code.split("_")
-    whom = "for one member" if what == "LIMIT" else f"by {what.lower()}"
+    if code.endswith("_BOUNCED"):
+        return f"a message by {code.removesuffix('_BOUNCED').lower()} came back"
+    if "IGNORED_" in code:
+        what = "its type was" if code.startswith("TYPE_") else "it was"
+        return f"{what} put before the member {code.rsplit('_', 1)[1]} times without an answer"
+    what, count, _, days = code.rsplit("_", 3)
+    whom = "for one member" if what == "LIMIT" else f"by {what.replace('_', ' ').lower()}"
     return f"at most {count} {whom} in {days.removesuffix('D')} days"
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import apsw
 import orjson
 
+from serving import reactions
 from serving.journal_rows import (
     Counts,
     DecisionRow,
@@ -25,7 +26,7 @@ from serving.journal_rows import (
     VoidRow,
 )
 from serving.journal_sql import REQUEST_LIFE_US
-from serving.snapshot import Contact
+from serving.snapshot import Contact, Reaction
 from serving.tickets import JournalError, LateError, Ticket
 from serving.writer import Writer
 
@@ -83,6 +84,8 @@ class Memory:
     """Experiment → the variant the member was first exposed to."""
     consents: Mapping[str, bool]
     """Purposes to which the member has consented or objected through events."""
+    reactions: tuple[Reaction, ...] = ()
+    """What came back beside answers, oldest first."""
 
     def joined(self, other: Memory) -> Memory:
         """The memory of two ids of one member: an objection under either holds, and so does the first exposure."""
@@ -92,13 +95,17 @@ class Memory:
             purpose: yes and other.consents.get(purpose, True) and self.consents.get(purpose, True)
             for purpose, yes in both.items()
         }
-        return Memory(tuple(contacts), {**other.exposures, **self.exposures}, consents)
+        came = sorted((*self.reactions, *other.reactions), key=lambda reaction: reaction.at)
+        return Memory(tuple(contacts), {**other.exposures, **self.exposures}, consents, tuple(came))
 
 
 _MEMORY = """
-select 0, at, candidate_id, candidate_type, family, channel from contacts where member_id = ? and at >= ?
-union all select 1, at, experiment, variant, '', '' from exposures where member_id = ?
-union all select 2, given, purpose, '', '', '' from consents where member_id = ?
+select 0, at, candidate_id, candidate_type, family, channel, decision_id, 0 from contacts
+  where member_id = ? and at >= ?
+union all select 1, at, experiment, variant, '', '', '', 0 from exposures where member_id = ?
+union all select 2, given, purpose, '', '', '', '', 0 from consents where member_id = ?
+union all select 3, at, kind, candidate_id, '', channel, decision_id, value from reactions
+  where member_id = ? and at >= ?
 """
 _DECISION = "seq, decision_id, member_id, family, at, learnable, payload"
 _EVENT = "seq, event_id, member_id, received_at, payload"
@@ -190,18 +197,24 @@ class Journal:
 
     def memory(self, member_id: str, since: int) -> Memory:
         """What was decided for the member since then (microseconds), and what they said about consent."""
-        contacts: list[Contact] = []
+        contacts: list[tuple[str, Contact]] = []
         exposures: dict[str, str] = {}
         consents: dict[str, bool] = {}
-        for kind, at, one, two, family, channel in self._all(_MEMORY, (member_id, since, member_id, member_id)):
+        came: list[reactions.Stored] = []
+        values = (member_id, since, member_id, member_id, member_id, since)
+        for kind, at, one, two, family, channel, decision_id, value in self._all(_MEMORY, values):
             if kind == 0:
-                contacts.append(Contact(at / 1e6, one, two, family, channel))
+                contacts.append((decision_id, Contact(at / 1e6, one, two, family, channel)))
             elif kind == 1:
                 exposures[one] = two
-            else:
+            elif kind == 2:
                 consents[one] = bool(at)
-        contacts.sort(key=lambda contact: contact.at)
-        return Memory(tuple(contacts), exposures, consents)
+            else:
+                came.append(reactions.Stored(at / 1e6, one, decision_id, two, channel, value))
+        contacts.sort(key=lambda pair: pair[1].at)
+        if not came:
+            return Memory(tuple(contact for _, contact in contacts), exposures, consents)
+        return Memory(reactions.answered(contacts, came), exposures, consents, reactions.others(contacts, came))
 
     def read_events(self, after_seq: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """Events accepted after `after_seq`, in order."""

@@ -8,6 +8,18 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
+class ReactionRow:
+    """What of an event later decisions hang on; `at` is when it happened, microseconds since the epoch."""
+
+    at: int
+    kind: str
+    decision_id: str = ""
+    candidate_id: str = ""
+    channel: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EventRow:
     """One accepted event; `received_at` is microseconds since the epoch, `payload` what was sent."""
 
@@ -17,6 +29,7 @@ class EventRow:
     payload: bytes
     consents: Mapping[str, bool] = field(default_factory=dict)
     """Purposes to which the member consented or objected with this event."""
+    reactions: tuple[ReactionRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ create table if not exists exposures(
 create table if not exists consents(
   member_id text not null, purpose text not null, given integer not null, at integer not null,
   primary key(member_id, purpose)) without rowid;
+create table if not exists reactions(
+  member_id text not null, at integer not null, kind text not null, decision_id text not null,
+  candidate_id text not null, channel text not null, value real,
+  primary key(member_id, at, kind, decision_id, candidate_id)) without rowid;
 """
 """`seq` grows over both tables together: one position says how far somebody has read."""
 
@@ -93,6 +97,15 @@ def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[
     _insert(connection, "insert into events(seq, event_id, member_id, received_at, payload)", values)
     given = [(r.member_id, purpose, int(yes), r.received_at) for r in new for purpose, yes in r.consents.items()]
     _insert(connection, "insert or replace into consents(member_id, purpose, given, at)", given)
+    _insert(
+        connection,
+        "insert or ignore into reactions(member_id, at, kind, decision_id, candidate_id, channel, value)",
+        [
+            (r.member_id, one.at, one.kind, one.decision_id, one.candidate_id, one.channel, one.value)
+            for r in new
+            for one in r.reactions
+        ],
+    )
     return set(fresh)
 
 

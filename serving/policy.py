@@ -15,6 +15,8 @@ from pydantic import Field, ValidationError
 from features.entities import ACTION_TYPES, BENEFIT_TYPES, OFFER_TYPES
 from features.written import Written, WrittenError, did_you_mean, merged, read, sentences
 from features.written import parse as parse_yaml
+from serving import contact_rules
+from serving.contact_rules import ContactCap, ContactRules
 
 TYPES = tuple(dict.fromkeys(one for one in (*OFFER_TYPES, *ACTION_TYPES, *BENEFIT_TYPES) if one != "do_nothing"))
 FIXED = ("id", "salt", "holdout", "families")
@@ -114,6 +116,7 @@ class Policy(Written):
     fatigue_days: Annotated[int, Field(ge=1, le=90)]
     channels: dict[ChannelName, ChannelRules]
     priors: dict[str, Prior]
+    contact: ContactRules | None = None
 
     def channel(self, name: str | None) -> ChannelRules | None:
         """The rules of a channel; None where the channel is not known yet."""
@@ -124,9 +127,19 @@ class Policy(Written):
         return self.lifecycles[cast(LifecycleName, label or "active")]
 
     @cached_property
+    def caps(self) -> tuple[ContactCap, ...]:
+        """All caps: one for each channel that has one, then those of the contact rules."""
+        own = [(name, rules.cap) for name, rules in self.channels.items() if rules.cap is not None]
+        mine = tuple(ContactCap(count=cap.count, days=cap.days, channels=(name,)) for name, cap in own)
+        return mine if self.contact is None else mine + self.contact.caps
+
+    @cached_property
     def text(self) -> str:
         """The policy as canonical JSON; `parse` makes an equal one of it."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
+        said = self.model_dump(mode="json")
+        if said["contact"] is None:  # policies kept before there were contact rules keep their version
+            del said["contact"]
+        return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
 
     @cached_property
     def version(self) -> str:
@@ -170,6 +183,8 @@ def _faults(policy: Policy) -> Iterator[str]:
     for unknown in sorted(set(policy.priors) - set(TYPES)):
         yield f'priors."{unknown}" is no type of candidate{did_you_mean(unknown, TYPES)}'
     yield from _family_faults(policy)
+    if policy.contact is not None:
+        yield from contact_rules.faults(policy.contact)
 
 
 def _family_faults(policy: Policy) -> Iterator[str]:

@@ -104,6 +104,8 @@ class History:
     by_channel: Mapping[str, list[float]]
     recent: int
     """Contacts inside the policy's `fatigue_days`, whatever the channel."""
+    contacts: tuple[Contact, ...] = ()
+    """All of them, oldest first."""
 
 
 _NO_HISTORY = History({}, {}, 0)
@@ -116,10 +118,12 @@ def history(contacts: tuple[Contact, ...], at: float, fatigue_days: int) -> Hist
     by_candidate: dict[str, list[float]] = {}
     by_channel: dict[str, list[float]] = {}
     recent = 0
+    real: list[Contact] = []
     for contact in contacts:
         if contact.candidate_type == "do_nothing" or contact.at > at:
             continue
+        real.append(contact)
         by_candidate.setdefault(contact.candidate_id, []).append(contact.at)
         by_channel.setdefault(contact.channel, []).append(contact.at)
         recent += contact.at > at - fatigue_days * _DAY
-    return History(by_candidate, by_channel, recent)
+    return History(by_candidate, by_channel, recent, tuple(real))

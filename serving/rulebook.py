@@ -50,6 +50,11 @@ class Rulebook:
     candidates: Mapping[str, Candidate]
     """Every candidate the catalogue holds, by id."""
 
+    def zone_of(self, region: str | None) -> str | None:
+        """The time zone of a member's region; None where it is the programme's."""
+        zones = self.catalog.programme.region_timezones
+        return next((zone for name, zone in zones if name == region), None) if zones else None
+
 
 def load(ws: Workspace, last: Rulebook | None = None) -> Rulebook:
     """Read and check all three, and keep each version, so that decisions can be run again.

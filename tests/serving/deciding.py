@@ -40,10 +40,11 @@ def varied(**over: Any) -> Policy:
     return policies.parse(merged(POLICY.model_dump(mode="json"), over))
 
 
-EVERYBODY = varied(holdout={"share": 0.0})
-"""Nobody is held out."""
+EVERYBODY = varied(holdout={"share": 0.0}, contact={"quiet_hours": []})
+"""Nobody is held out, and no hour is quiet."""
 CERTAIN = varied(
     holdout={"share": 0.0},
+    contact={"quiet_hours": []},
     families={
         family: {"do_nothing_floor": 0.0, "explore": False} for family in ("offer", "action", "benefit", "product")
     },

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.entities import Candidate, Conditions, Limits, RuleSegment
-from serving import eligibility
+from serving import contact_policy, eligibility
 from serving.decide import Appraisal, appraise
 from serving.experiments_written import NONE
 from serving.portrait import history, portrait
@@ -23,15 +23,17 @@ def judge(
 ) -> Suppressed | None:
     snapshot, asked = snapshot or member(), asked or ask()
     who = portrait(snapshot, asked, KNOWN, CATALOG.programme, EVERYBODY)
+    past = history(snapshot.contacts, snapshot.at, EVERYBODY.fatigue_days)
     now = eligibility.Circumstances(
         snapshot=snapshot,
         ask=asked,
         portrait=who,
-        history=history(snapshot.contacts, snapshot.at, EVERYBODY.fatigue_days),
+        history=past,
         policy=EVERYBODY,
         held_out=more.get("held_out", False),
         withheld=more.get("withheld", frozenset()),
         keep=eligibility.caller_filter(asked),
+        contacting=contact_policy.contacting(snapshot, asked, past, EVERYBODY, CATALOG.programme.timezone),
     )
     rules = eligibility.ready(candidate)
     settled = eligibility.settled(rules, now.ask, now.portrait)
@@ -193,7 +195,7 @@ def test_a_limit_is_free_exactly_when_fewer_contacts_are_left_in_the_window(
     times: list[float], count: int, days: int
 ) -> None:
     past = sorted(AT - day * DAY for day in times)
-    until = eligibility.free_again(past, count, days, AT)
+    until = contact_policy.free_again(past, count, days, AT)
     inside = sum(one > AT - days * DAY for one in past)
     assert (until is None) == (inside < count)
     if until is not None:
