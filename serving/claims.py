@@ -172,5 +172,5 @@ def narrowed(claims: Claims, prices: Floats, box: Box) -> tuple[Field, Whole, Wh
         worth += float(some.worth(choice)[sure].sum())
         use += some.taken(choice)[sure].sum(axis=0)
         still.append(rows.start + np.flatnonzero(~sure))
-    rows = np.concatenate(still)
-    return Field(claims.some(rows), 1.0, worth, use, looks=1), rows, choices
+    found = np.concatenate(still)
+    return Field(claims.some(found), 1.0, worth, use, looks=1), found, choices

@@ -148,7 +148,7 @@ def marginal(
             found.append(Marginal(0.0, 0.0))
             continue
         less = min(float(step), amount)
-        more = (bound(budget, amount + step) - here) / step
+        more = float(bound(budget, amount + step) - here) / step
         last = (here - bound(budget, amount - less)) / less if less > 0 else 0.0
         found.append(Marginal(max(more, 0.0), max(last, 0.0)))
     return tuple(found)
