@@ -55,8 +55,10 @@ def of_file(
     from training.evaluation import given
 
     found = given.typed(train, columns)
-    if not found.timed and inner.protocol != "random":
-        raise RefusedError(f"--protocol {inner.protocol}: {train.name} has no times; use --protocol random")
+    if not found.tells_order and inner.protocol != "random":
+        raise RefusedError(
+            f"--protocol {inner.protocol}: {train.name} has no times, or one for all; use --protocol random"
+        )
     data = hashlib.sha256(train.read_bytes()).hexdigest()
     return _search(ws, given.ledger(found), found.ends_at, plan, inner, (settings,), data)
 

@@ -63,15 +63,16 @@ def ablation(
 def _variants(known: Sequence[Past], now: Bases, config: BlendConfig) -> Iterator[tuple[str, ProductForm]]:
     parts, depth = tuple(config.parts), config.candidates
     everything = names(parts)
-    yield WHOLE, now.ranked_by(taught(known, config, everything), depth)
+    whole = taught(known, config, everything, check=config.proven)
+    yield WHOLE, now.served(whole, config)
     yield "no second stage: the mean of the bases", now.ranked_by(no_trees(everything), depth)
     for part in parts if len(parts) > 1 else ():
         rest = tuple(other for other in parts if other != part)
         fewer = [Past(one.inner, one.bases.only(rest)) for one in known]
-        yield f"without part {part}", now.only(rest).ranked_by(taught(fewer, config, names(rest)), depth)
+        yield f"without part {part}", now.only(rest).ranked_by(taught(fewer, config, names(rest)).trees, depth)
     for group, features in groups(parts).items():
         kept = tuple(name for name in everything if name not in features)
-        yield f"without features: {group}", now.ranked_by(taught(known, config, kept), depth)
+        yield f"without features: {group}", now.ranked_by(taught(known, config, kept).trees, depth)
     for part in parts:
         yield f"{part} alone", now.parts[part]
 

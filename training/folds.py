@@ -14,6 +14,7 @@ from training.protocols import (
     by_time,
     last_basket_of,
     leave_one_out_of,
+    purchases_of,
     random_of,
     slice_of,
 )
@@ -72,6 +73,8 @@ def inside(split: Split, *, days: float, share: float, seed: int) -> Split:
     """
     if split.inner == "random":
         return random_of(split.before, share, seed + 1)
+    if split.inner == "purchases":
+        return purchases_of(split.before, share, seed + 1)
     if split.inner == "last_basket":
         return last_basket_of(split.before)
     return slice_of(split.before, days)

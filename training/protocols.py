@@ -17,18 +17,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from training.inner import Way
 from training.interactions import Interactions, with_only
 from training.ledger import Ledger
 from training.split import cut_before, truth
 
-Inner = Literal["time", "random", "last_basket"]
+Inner = Way
 """The cuts that a recipe may make inside what it learns from."""
 PROTOCOLS = ("time", "random", "last_basket", "leave_one_out")
 
@@ -130,17 +130,30 @@ def slice_of(whole: Interactions, days: float) -> Split:
 def random_of(whole: Interactions, share: float, seed: int) -> Split:
     """`at_random` of what is known already."""
     member, pair = _pairs(whole)
-    lot = np.random.default_rng(seed).random(len(member))
-    order = np.lexsort((lot, member))
-    size = np.bincount(member, minlength=len(whole.member_ids))
-    place = np.empty(len(member), np.intp)
-    place[order] = np.arange(len(member)) - np.repeat(np.cumsum(size) - size, size)
-    hidden = place < (size - np.rint(size * (1 - share)).astype(np.intp))[member]
+    hidden = _share_of_each(member, share, seed)
     said = (
         f"{share:.0%} of each member's products hidden by lot (seed {seed}), all times known; no decision is made so: "
         "for published tables only"
     )
     return _hiding("random", said, whole, hidden[pair], None, "random", unseen_only=True)
+
+
+def purchases_of(whole: Interactions, share: float, seed: int) -> Split:
+    """Of each member's n purchases as many are hidden as `random_of` hides of products: some were bought before."""
+    hidden = _share_of_each(whole.buys[:, 0].astype(np.intp), share, seed)
+    said = f"{share:.0%} of each member's purchases hidden by lot (seed {seed}), all times known"
+    return _hiding("purchases", said, whole, hidden, None, "purchases", unseen_only=None)
+
+
+def _share_of_each(member: NDArray[np.intp], share: float, seed: int) -> NDArray[np.bool_]:
+    """Of the n rows of each member, n − round(n · (1 − share)) by lot; `member` (n_rows,) is sorted."""
+    lot = np.random.default_rng(seed).random(len(member))
+    order = np.lexsort((lot, member))
+    size = np.bincount(member)
+    place = np.empty(len(member), np.intp)
+    place[order] = np.arange(len(member)) - np.repeat(np.cumsum(size) - size, size)
+    hidden: NDArray[np.bool_] = place < (size - np.rint(size * (1 - share)).astype(np.intp))[member]
+    return hidden
 
 
 def last_basket(ledger: Ledger, ends_at: datetime) -> Split:
@@ -183,7 +196,8 @@ def made_elsewhere(before: Ledger, after: pd.DataFrame, *, timed: bool) -> Split
         after: Typed purchases that are asked for.
         timed: Whether the times mean anything. If all of `after` is later than all of `before` it is a cut by time; if
             it is so for each member, each is asked at the first moment of what is asked for; else all are asked at the
-            end of what is known.
+            end of what is known, and recipes learn by lot: from single purchases held back if the member had bought
+            any of what is asked for before, from whole products if not.
 
     Raises:
         ProtocolError: Nothing is in one of them, or no member and product is in both.
@@ -196,7 +210,8 @@ def made_elsewhere(before: Ledger, after: pd.DataFrame, *, timed: bool) -> Split
     found = truth(learned, after)
     left_out = {"unknown_members": found.unknown_members, "unknown_products_share": found.unknown_products}
     asked = learned
-    inner, said = "random", "not by time: all are asked at the end of what is learned from"
+    again = bool(found.bought.multiply(learned.counts > 0).nnz)
+    inner, said = "purchases" if again else "random", "not by time: all are asked at the end of what is learned from"
     if not timed:
         said = "without times: all purchases count as made at the same moment"
     elif after["occurred_at"].min() >= before.purchases["occurred_at"].max():

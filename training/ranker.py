@@ -13,17 +13,16 @@ mean among the member's own candidates too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.learned import Trees, from_lightgbm
+from features.learned import Trees, candidates, from_lightgbm
 from features.learned.blend import Blend
 from training.inner import Inner
-from training.interactions import histories
 
 _AT_ONCE = 4_000_000
 _NO_TREES = (np.zeros(1, np.int32), np.array([-1], np.int32))
@@ -53,10 +52,18 @@ class Lesson:
     """(n,): rows of the interactions."""
     bought: NDArray[np.bool_]
     """(n,): whether it was bought afterwards."""
+    new: NDArray[np.bool_]
+    """(n,): whether the member had never bought it."""
     rows: NDArray[np.float64]
     """(n, n_features)"""
-    found: float
-    """Share of all that these members bought afterwards that is among their candidates."""
+    said: NDArray[np.float32]
+    """(n, n_parts): the score by each base model."""
+    mean: NDArray[np.float64]
+    """(n,): `candidates.fused`, the mean of the base models."""
+
+    def only(self, kept: NDArray[np.bool_]) -> Lesson:
+        """With some of the candidates, (n,)."""
+        return Lesson(*(getattr(self, column.name)[kept] for column in fields(self)))
 
     @property
     def members(self) -> int:
@@ -77,20 +84,21 @@ def lesson(blend: Blend, inner: Inner, most_members: int) -> Lesson:
     step = max(1, _AT_ONCE // len(blend.product_ids))
     parts = [_lesson_of(blend, inner, rows[begin : begin + step]) for begin in range(0, len(rows), step)]
     if not parts:
-        return Lesson(rows, np.empty(0, bool), np.empty((0, len(blend.trees.feature_names))), 0.0)
-    member, bought, features = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Lesson(member, bought, features, float(bought.sum() / inner.bought[rows].nnz))
+        none, width = np.empty(0), (0, len(blend.trees.feature_names))
+        return Lesson(rows, none > 0, none > 0, np.empty(width), np.empty((0, len(blend.parts)), np.float32), none)
+    return Lesson(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Lesson)))
 
 
-def _lesson_of(
-    blend: Blend, inner: Inner, rows: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.float64]]:
+def _lesson_of(blend: Blend, inner: Inner, rows: NDArray[np.intp]) -> Lesson:
     """Members of whom no candidate was bought teach nothing about order and are left out."""
-    asked, at = histories(inner.before, rows), inner.before.seconds
-    found, features = blend.rows(blend.bases(asked, at), asked, at)
+    asked, at = inner.asked(rows), inner.before.seconds
+    bases = blend.bases(asked, at)
+    found, features = blend.rows(bases, asked, at)
     bought = _marked(sp.csr_matrix(inner.bought[rows]), found.row, found.product)
+    said = np.stack([base[found.row, found.product] for base in bases], axis=1).astype(np.float32)
     teaches = np.bincount(found.row, weights=bought, minlength=len(rows))[found.row] > 0
-    return rows[found.row[teaches]], bought[teaches], features[teaches]
+    whole = Lesson(rows[found.row], bought, found.place < 0, features, said, candidates.fused(found, bases))
+    return whole.only(teaches)
 
 
 def _marked(bought: sp.csr_matrix, row: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.bool_]:

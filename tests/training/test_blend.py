@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,12 @@ from features.learned.traits import PRODUCT_FEATURES, Kindred, Traits
 from serving.champions import Taste
 from tests.training.tastes import AT, DAY, NOW, built, programme, small
 from training.ablation import ablation
+from training.crosscheck import Check, _ndcg, crosscheck
 from training.evaluate import judge
-from training.inner import narrowed, split, splits
+from training.inner import Inner, narrowed, split, splits
 from training.interactions import Interactions, histories
-from training.ranker import lesson, no_trees
-from training.recipes import RecipeError, config_from, fit
+from training.ranker import Growth, Lesson, grow, lesson, no_trees
+from training.recipes import Fitted, RecipeError, config_from, fit
 from training.recipes.blend import Bases, BlendConfig
 from training.split import truth
 from training.traits import traits
@@ -97,7 +100,111 @@ def test_further_splits_are_earlier_slices_as_long_as_half_of_the_history_lies_b
     assert found[0].bought.toarray().tolist() == [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
     assert [one.bought.nnz for one in found[1:]] == [0, 0]
     assert all(one.before.bought_at.max() <= one.before.seconds for one in found)
-    assert len(splits(small(), "last_basket", 6.0, 5, seed=0)) == 1
+
+
+def test_further_baskets_are_those_before_the_last_as_long_as_anybody_has_an_earlier_one() -> None:
+    found = splits(small(), "last_basket", 6.0, 5, seed=0)
+    assert [one.bought.toarray().tolist() for one in found] == [
+        [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]],
+        [[1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
+    ]
+    assert found[1].before.counts.toarray()[0].tolist() == [1, 0, 0, 0, 0]
+
+
+def test_each_is_asked_at_the_moment_of_the_basket_that_was_held_back() -> None:
+    inner = split(small(), "last_basket", 28.0, seed=0)
+    ago = [(inner.before.seconds - inner.asked(np.array([row])).last_at) / DAY for row in (0, 1)]
+    assert [days.tolist() for days in ago] == [pytest.approx([18.0, 18.0]), pytest.approx([30.0])]
+    by_time = split(small(), "time", 9.0, seed=0)
+    assert by_time.asked(np.array([0])).last_at.tolist() == by_time.before.last_at[0].data.tolist()
+
+
+def test_single_purchases_are_held_back_by_lot_so_that_some_of_it_was_bought_before() -> None:
+    rows = [("a", f"p{i}", days) for i in range(5) for days in (1.0, 2.0, 3.0)] + [("b", "p0", 1.0)]
+    known = built(rows, [None] * 5)
+    inner = split(known, "purchases", 28.0, seed=3)
+    assert len(known.buys) - len(inner.before.buys) == 3
+    assert inner.before.counts.toarray()[1].tolist() == [1, 0, 0, 0, 0]
+    left = known.counts.toarray()[0] - inner.before.counts.toarray()[0]
+    assert ((left > 0) == inner.bought.toarray()[0]).all()
+    assert inner.before.counts.multiply(inner.bought).nnz
+
+
+def test_a_history_of_one_moment_in_which_things_are_bought_again_is_split_by_single_purchases() -> None:
+    known = _of_one_moment()
+    for way in ("time", "last_basket"):
+        inner = split(known, way, 28.0, seed=0)
+        assert inner.way == "purchases"
+        assert inner.note.startswith(f"all purchases have one time, so '{way}' cannot split them")
+        assert inner.note.endswith("a fifth of each member's purchases is held back")
+
+
+def _of_one_moment() -> Interactions:
+    """Staples of their own and now and then something else, all at one time."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for member in range(250):
+        own = rng.choice(60, 8, False)
+        picked = [*rng.choice(own, 24, p=rng.dirichlet(np.full(8, 0.7))), *rng.integers(0, 60, 3)]
+        rows += [(f"m{member:03d}", f"p{product}", 5.0) for product in picked]
+    return built(rows, [None] * 60)
+
+
+def test_without_times_one_list_is_level_with_the_best_part() -> None:
+    whole = _of_one_moment()
+    outer = split(whole, "purchases", 28.0, seed=11)
+    reached = {
+        name: float(judge(outer.before, fit(name, outer.before), outer.bought).ndcg.mean())
+        for name in ("blend", "repeat", "item_item", "popularity")
+    }
+    assert reached["repeat"] > 0.6
+    assert reached["blend"] >= 0.99 * max(reached.values())
+
+
+@cache
+def _lessons() -> tuple[Inner, Lesson, Bases]:
+    """A lesson of the programme, and the bases that it was asked with."""
+    _, before, _ = programme()
+    inner, config = split(before, "time", 28.0, 0), BlendConfig(parts={"item_item": {}, "repeat": {}})
+    bases = Bases.of(inner.before, config)
+    blank = no_trees(chosen.names(tuple(config.parts)))
+    return inner, lesson(bases.ranked_by(blank, config.candidates), inner, 1000), bases
+
+
+def _judged_by(order: NDArray[np.float64]) -> Check:
+    """The check of a ranker whose only feature is `order`, in which bought candidates may be told from others."""
+    inner, found, _ = _lessons()
+    growth = Growth("xendcg", 20, 4, 0.3, 5, 1.0, 0.0, 15, 0)
+    told = replace(found, rows=order[:, None])
+    return crosscheck([(inner, told)], ("item_item", "repeat"), lambda some: grow(some, ("order",), growth), seed=0)
+
+
+def test_a_ranker_that_knows_is_ahead_and_one_that_guesses_is_not() -> None:
+    _, found, _ = _lessons()
+    luck = np.random.default_rng(0).random(len(found.bought))
+    knows, guesses = _judged_by(found.bought + 0.1 * luck), _judged_by(luck)
+    assert knows.passed
+    assert knows.ahead.low > 0.1
+    assert not guesses.passed
+    assert guesses.ahead.high < 0
+    assert {knows.best, guesses.best} == {"repeat"}
+
+
+def test_a_ranker_that_learned_the_judges_by_heart_gains_nothing_by_it() -> None:
+    # The feature is 1 for what was bought, but in half of the members it means the opposite: only who judges his own
+    # teachers would be ahead.
+    _, found, _ = _lessons()
+    turned = np.where(found.member % 2 == 0, found.bought, ~found.bought).astype(np.float64)
+    assert _judged_by(turned).ahead.high < 0
+
+
+def test_the_figures_of_a_part_alone_are_those_of_its_own_lists() -> None:
+    inner, found, bases = _lessons()
+    rows = np.unique(found.member)
+    for place, part in enumerate(bases.parts.values()):
+        alone = judge(inner.before, Fitted(part), inner.bought)
+        own = alone.ndcg[np.isin(alone.rows, rows)]
+        assert _ndcg(inner, found, found.said[:, place], new_only=False)[1] == pytest.approx(own, abs=1e-6)
 
 
 def test_further_random_splits_hold_back_other_products() -> None:
@@ -263,10 +370,24 @@ def test_too_few_members_teach_no_trees_and_the_mean_of_the_bases_decides() -> N
         "fewer than 50 members to learn from: no second stage, the mean of the bases ranks"
     )
     _, before, _ = programme()
-    taught = fit("blend", before, config_from("blend", {"trees": 5})).form
+    taught = fit("blend", before, config_from("blend", {"trees": 5, "proven": False})).form
     assert isinstance(taught, Blend)
     assert len(taught.trees.split_starts) == 6
     assert taught.trees.leaf_value.any()
+
+
+def test_trees_that_are_not_surely_ahead_leave_the_best_part_alone_and_it_says_so() -> None:
+    _, before, _ = programme()
+    found = fit("blend", before, config_from("blend", {"trees": 1, "learning_rate": 1e-6}))
+    assert isinstance(found.form, Blend)
+    assert found.form.part_names.tolist() == ["repeat"]
+    assert "the second stage is not surely ahead: " in found.note
+    assert found.note.endswith("against repeat; repeat ranks alone")
+    alone = fit("repeat", before).form
+    for row in (0, 50, 100):
+        member = histories(before).member(row)
+        blended = found.form.score(member, before.seconds)
+        assert np.array_equal(top_k(blended, 10), top_k(alone.score(member, before.seconds), 10))
 
 
 def test_a_blend_inside_a_blend_is_refused() -> None:
@@ -310,7 +431,7 @@ def test_arrays_of_a_form_inside_are_named_after_it_and_missing_ones_are_told() 
 
 def test_many_candidates_of_many_members_are_found_as_for_each_alone() -> None:
     _, before, _ = programme()
-    form = fit("blend", before, config_from("blend", {"candidates": 3, "trees": 10})).form
+    form = fit("blend", before, config_from("blend", {"candidates": 3, "trees": 10, "proven": False})).form
     asked = histories(before)
     together = score_many(form, asked, before.seconds)
     alone = np.stack([form.score(asked.member(row), before.seconds) for row in range(len(asked))])
@@ -334,7 +455,7 @@ def test_an_ablation_has_a_row_for_every_piece_and_the_blend_itself_changes_noth
 
 def test_serving_names_the_products_that_training_ranked_first(tmp_path: Path) -> None:
     _, before, _ = programme()
-    form = fit("blend", before, BlendConfig(trees=10)).form
+    form = fit("blend", before, BlendConfig(trees=10, proven=False)).form
     save(form, tmp_path)
     back = load(tmp_path)
     assert isinstance(back, Blend)

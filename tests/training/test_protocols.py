@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.evaluation.given import ledger, typed
+from training.evaluation.given import cut, ledger, typed
+from training.folds import inside
 from training.ledger import Ledger
 from training.protocols import ProtocolError, Split, by_name, made_elsewhere
 
@@ -132,7 +133,8 @@ def test_who_has_one_product_only_keeps_it() -> None:
     [
         ([("ann", "tea", 99), ("bob", "milk", 96)], "time", "by time"),
         ([("ann", "tea", 91), ("bob", "milk", 40)], "last_basket", "each member's latest"),
-        ([("ann", "tea", 91), ("bob", "milk", 15)], "random", "not by time"),
+        ([("ann", "tea", 91), ("bob", "milk", 15)], "purchases", "not by time"),
+        ([("ann", "beer", 91), ("cyd", "tea", 15)], "random", "not by time"),
     ],
 )
 def test_a_split_made_elsewhere_is_recognised_by_its_times(
@@ -141,7 +143,7 @@ def test_a_split_made_elsewhere_is_recognised_by_its_times(
     split = made_elsewhere(_ledger(BOUGHT), typed(_frame(later)).purchases, timed=True)
     assert split.inner == inner
     assert said in split.said
-    assert _pairs(split) == {("ann", "tea"), ("bob", "milk")}
+    assert _pairs(split) == {(member, product) for member, product, _ in later}
     ages = split.asked.seconds - split.asked.last_at.data
     assert (ages >= 0).all()
 
@@ -197,3 +199,24 @@ def test_times_may_be_seconds_milliseconds_or_text() -> None:
     assert {typed(frame).purchases["occurred_at"].iloc[0] for frame in frames} == {
         pd.Timestamp(moment, unit="s", tz="UTC")
     }
+
+
+def test_one_time_for_all_is_no_time_and_lines_of_it_are_no_one_basket() -> None:
+    rows = [("ann", "milk", 5), ("ann", "milk", 5), ("ann", "tea", 5), ("bob", "tea", 5)]
+    given = typed(_frame(rows))
+    assert not given.tells_order
+    assert typed(_frame(BOUGHT)).tells_order
+    assert cut(_frame(rows), _frame([("ann", "milk", 5)]), None, "time", days=1, share=0.2, seed=0).inner == "purchases"
+    known = ledger(given).at(given.ends_at)
+    assert known.counts.toarray().tolist() == [[2, 1], [0, 1]]
+    with pytest.raises(ProtocolError, match="with times that differ; without there is only random"):
+        cut(_frame(rows), None, None, "time", days=1, share=0.2, seed=0)
+
+
+def test_a_fold_inside_a_split_by_single_purchases_is_one_too() -> None:
+    later = _frame([("ann", "tea", 91), ("bob", "milk", 15)])
+    outer = made_elsewhere(_ledger(BOUGHT), typed(later).purchases, timed=True)
+    fold = inside(outer, days=10, share=0.25, seed=0)
+    assert fold.inner == "purchases"
+    held = len(outer.before.buys) - len(fold.before.buys)
+    assert held == 2  # 1 of ann's 5, 1 of bob's 3 (0.75 rounded), none of cyd's 2 (0.5 rounded to even)

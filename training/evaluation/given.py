@@ -16,7 +16,7 @@ from training.protocols import ProtocolError, Split, by_name, made_elsewhere
 
 COLUMNS = ("member_id", "product_id", "occurred_at", "quantity", "value", "basket_id")
 """What is read; the first two must be there. Without `basket_id` a member's lines of one moment are one basket, and
-without times every line is one. `value` (a price, a rating) is allowed, and read by no recipe."""
+without times, or with one for all, every line is one. `value` (a price, a rating) is allowed, and read by no recipe."""
 _NO_TIME = pd.Timestamp("2000-01-01", tz="UTC")
 _SHORT = {"member": "member_id", "product": "product_id", "time": "occurred_at", "basket": "basket_id"}
 _EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
@@ -29,10 +29,15 @@ class GivenError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """Typed purchases, and whether their times are real."""
+    """Typed purchases, and whether they came with times."""
 
     purchases: pd.DataFrame
     timed: bool
+
+    @property
+    def tells_order(self) -> bool:
+        """Whether the times say what came first: not if there are none, or all are the same."""
+        return self.timed and self.purchases["occurred_at"].nunique() > 1
 
     @property
     def ends_at(self) -> datetime:
@@ -60,9 +65,11 @@ def cut(
     before = typed(train, columns, "train")
     if test is not None:
         after = typed(test, columns, "test")
-        return made_elsewhere(ledger(before), after.purchases, timed=before.timed and after.timed)
-    if not before.timed and protocol != "random":
-        raise ProtocolError(f"protocol {protocol}: needs the column occurred_at; without times there is only random")
+        return made_elsewhere(ledger(before), after.purchases, timed=before.tells_order and after.timed)
+    if not before.tells_order and protocol != "random":
+        raise ProtocolError(
+            f"protocol {protocol}: needs the column occurred_at, with times that differ; without there is only random"
+        )
     return by_name(protocol, ledger(before), before.ends_at, days=days, share=share, seed=seed)
 
 
@@ -81,7 +88,7 @@ def typed(source: pd.DataFrame | Path | str, columns: Mapping[str, str] | None =
     moments = _times(found["occurred_at"], name) if timed else pd.Series(_NO_TIME, index=found.index)
     moments = moments.astype("datetime64[us, UTC]")
     line = pd.Series(np.arange(len(found)), index=found.index).astype(str)
-    basket = moments.astype("int64").astype(str) if timed else line
+    basket = moments.astype("int64").astype(str) if moments.nunique() > 1 else line
     purchases = pd.DataFrame(
         {
             "purchase_id": line,

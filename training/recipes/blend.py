@@ -1,7 +1,9 @@
 """Several recipes name candidates, boosted trees rank them: what is bought again and what is new, in one list.
 
 The base recipes are fitted before each inner cut, so that trees can learn from what was bought after it, and on all
-that is known, which is what serves. So no base score that the trees learn from has seen its label.
+that is known, which is what serves. So no base score that the trees learn from has seen its label. The trees serve only
+if they are surely ahead of the best base recipe on members they did not learn from (`training.crosscheck`); else that
+recipe ranks alone.
 
 Time is that of the base recipes, once more than there are cuts, plus members learned from × candidates × trees; memory
 is that of the largest base recipe, plus members learned from × candidates × features.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,9 +25,10 @@ from features.learned import ProductForm, Trees
 from features.learned.blend import Blend
 from features.learned.candidates import names
 from features.learned.traits import Traits
-from training.inner import Inner, splits
+from training.crosscheck import Check, crosscheck
+from training.inner import Inner, Way, splits
 from training.interactions import Interactions
-from training.ranker import Growth, grow, lesson, no_trees
+from training.ranker import Growth, Lesson, grow, lesson, no_trees
 from training.recipes.recipe import Cost, Fitted, RecipeError
 from training.traits import traits
 
@@ -47,8 +50,9 @@ class BlendConfig:
         }
     )
     """Base recipe → its own settings. The first orders what is no candidate."""
-    inner: Literal["time", "random", "last_basket"] = "time"
-    """How the inner split is made; as the history will be asked: `random` where products are held back at random."""
+    inner: Way = "time"
+    """How the inner split is made; as the history will be asked: `random` where products are held back at random,
+    `purchases` where single purchases are. Where all purchases have one time it is one of these two by itself."""
     horizon_days: float = Field(default=28.0, gt=0)
     """Length of the inner slice; a quarter of the history if that is shorter."""
     cuts: int = Field(default=2, ge=1)
@@ -67,6 +71,8 @@ class BlendConfig:
     l2: float = Field(default=5.0, ge=0)
     depth_of_list: int = Field(default=15, ge=1)
     """Mistakes below this rank do not count while trees are grown by `lambdarank`."""
+    proven: bool = True
+    """Whether trees only serve if they are surely ahead of the best base recipe."""
     seed: int = 0
 
 
@@ -91,8 +97,14 @@ class Bases:
         """With these of the parts."""
         return Bases(self.product_ids, {name: self.parts[name] for name in parts}, self.traits)
 
+    def served(self, found: Taught, config: BlendConfig) -> Blend:
+        """The form that serves: all parts and the trees, or one part alone."""
+        if found.alone is None:
+            return self.ranked_by(found.trees, config.candidates)
+        return self.only((found.alone,)).ranked_by(no_trees(names((found.alone,))), config.candidates)
+
     def ranked_by(self, trees: Trees, depth: int) -> Blend:
-        """The form that serves."""
+        """Parts whose candidates these trees rank."""
         names = np.array(list(self.parts), np.str_)
         return Blend(self.product_ids, names, tuple(self.parts.values()), self.traits, trees, float(depth))
 
@@ -113,6 +125,22 @@ def pasts(interactions: Interactions, config: BlendConfig) -> tuple[Past, ...]:
     )
 
 
+@plain_dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """The second stage."""
+
+    trees: Trees
+    members: int
+    """How many taught at all inner cuts together."""
+    check: Check | None
+    """Against the best base recipe; None where it was not asked for, or too few members taught."""
+
+    @property
+    def alone(self) -> str | None:
+        """The base recipe that ranks alone, since the trees are not surely ahead of it."""
+        return None if self.check is None or self.check.passed else self.check.best
+
+
 def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
     """Base models of all that is known, and trees that learned inside it.
 
@@ -120,23 +148,34 @@ def fit(interactions: Interactions, config: BlendConfig) -> Fitted:
     base scores.
     """
     known = pasts(interactions, config)
-    trees = taught(known, config, names(tuple(config.parts)))
+    found = taught(known, config, names(tuple(config.parts)), check=config.proven)
     notes = [one.inner.note for one in known[:1] if one.inner.note]
-    if not trees.leaf_value.any():
+    if found.members < _FEWEST_MEMBERS:
         notes.append(
             f"fewer than {_FEWEST_MEMBERS} members to learn from: no second stage, the mean of the bases ranks"
         )
-    return Fitted(Bases.of(interactions, config).ranked_by(trees, config.candidates), note="; ".join(notes))
+    if found.alone:
+        notes.append(f"the second stage is not surely ahead: {found.check}; {found.alone} ranks alone")
+    parts = {found.alone: config.parts[found.alone]} if found.alone else config.parts
+    return Fitted(Bases.of(interactions, replace(config, parts=parts)).served(found, config), note="; ".join(notes))
 
 
-def taught(known: Sequence[Past], config: BlendConfig, wanted: Sequence[str]) -> Trees:
-    """Trees that rank by these features, learned at every inner cut."""
+def taught(known: Sequence[Past], config: BlendConfig, wanted: Sequence[str], *, check: bool = False) -> Taught:
+    """Trees that rank by these features, learned at every inner cut, and whether they help."""
     blank = no_trees(tuple(wanted))
     most = -(-config.most_members // max(len(known), 1))
     lessons = [lesson(one.bases.ranked_by(blank, config.candidates), one.inner, most) for one in known]
-    if sum(one.members for one in lessons) < _FEWEST_MEMBERS:
-        return blank
-    return grow(lessons, tuple(wanted), _growth(config))
+    members = sum(one.members for one in lessons)
+    if members < _FEWEST_MEMBERS:
+        return Taught(blank, members, None)
+
+    def grown(some: Sequence[Lesson]) -> Trees:
+        return grow(some, tuple(wanted), _growth(config))
+
+    pairs = list(zip([one.inner for one in known], lessons, strict=True))
+    verdict = crosscheck(pairs, tuple(config.parts), grown, config.seed) if check else None
+    needed = verdict is None or verdict.passed
+    return Taught(grown(lessons) if needed else blank, members, verdict)
 
 
 def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed: int) -> ProductForm:

@@ -24,17 +24,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from features.learned import Counts, Histories, Linear
+from features.learned import Counts, Linear
 from features.learned.counts import NEW_TERMS, TERMS, first_worth, near, rhythm
-from training.inner import Inner, split
-from training.interactions import Interactions, histories
+from training.inner import Inner, Way, split
+from training.interactions import Interactions
 from training.recipes import ease
 from training.recipes.degrees import weighted
 from training.recipes.popularity import DAY
@@ -55,8 +54,9 @@ class RepeatConfig:
 
     horizon_days: float = Field(default=28.0, gt=0)
     """Scores are chances of a purchase within this time."""
-    inner: Literal["time", "random", "last_basket"] = "time"
-    """Where the weights are learned: the last horizon of the history, a random fifth, or each member's last basket."""
+    inner: Way = "time"
+    """Where the weights are learned: in the last horizon of the history, a fifth by lot (of each member's products, or
+    of single purchases), or each member's last basket."""
     prior_strength: float = Field(default=3.0, gt=0)
     """How firmly the assumed weights are held; about as much as this many purchases."""
     prior_buyers: float = Field(default=5.0, gt=0)
@@ -156,18 +156,7 @@ def _repeat_rate(
     return (repeats / (np.bincount(product, minlength=n_products) + config.prior_buyers)).astype(np.float32)
 
 
-def _asked(inner: Inner, interactions: Interactions, rows: NDArray[np.intp]) -> Histories:
-    """What these members had bought, as it looked at the moment they came back."""
-    found = histories(inner.before, rows)
-    if inner.way != "last_basket":
-        return found
-    last = np.full(len(interactions.member_ids), -np.inf)
-    np.maximum.at(last, interactions.buys[:, 0], interactions.bought_at)
-    moved = found.last_at + (inner.before.seconds - last[rows])[found.row]
-    return replace(found, last_at=moved)
-
-
-def _lessons(form: Counts, inner: Inner, interactions: Interactions, config: RepeatConfig) -> tuple[_Rows, _Rows]:
+def _lessons(form: Counts, inner: Inner, config: RepeatConfig) -> tuple[_Rows, _Rows]:
     """What teaches repeats and what teaches first purchases, from members who came back."""
     came = np.flatnonzero((inner.bought.getnnz(axis=1) > 0) & (inner.before.counts.getnnz(axis=1) > 0))
     pairs = int(inner.before.counts[came].nnz)
@@ -176,7 +165,7 @@ def _lessons(form: Counts, inner: Inner, interactions: Interactions, config: Rep
     again, first = [], []
     for begin in range(0, len(came), _AT_ONCE):
         rows = came[begin : begin + _AT_ONCE]
-        asked = _asked(inner, interactions, rows)
+        asked = inner.asked(rows)
         said = near(form.neighbours.score_many(asked, inner.before.seconds))
         found = rhythm(asked.starts, asked.count, asked.last_at, inner.before.seconds)
         label = inner.bought[rows].toarray()
@@ -259,7 +248,7 @@ def fit(interactions: Interactions, config: RepeatConfig) -> Fitted:
     inner = split(interactions, config.inner, config.horizon_days, config.seed)
     weights, new_weights = _PRIOR, _NEW_PRIOR
     if inner.before.counts.nnz and inner.bought.nnz:
-        again, first = _lessons(_described(inner.before, config), inner, interactions, config)
+        again, first = _lessons(_described(inner.before, config), inner, config)
         if inner.way != "random":  # which hides a product with all its purchases: nothing is ever bought again
             weights = logistic(again.terms, again.label, _PRIOR, config.prior_strength)
         new_weights = logistic(first.terms, first.label, _NEW_PRIOR, config.prior_strength)
