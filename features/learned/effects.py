@@ -19,6 +19,8 @@ from features.learned.trees import Trees
 Floats = NDArray[np.float64]
 NEW = ""
 """Stands for a candidate nothing was learned about: of its group, or, where the group is NEW too, of any."""
+EXPECTED = "expected"
+"""The feature after all others: the outcome that is expected of the member anyway."""
 _ROWS = 512
 
 
@@ -33,9 +35,9 @@ class Effects:
     groups: NDArray[np.str_]
     """(k,): the type of each."""
     knots: Floats
-    """(f, q): rising values of each feature."""
+    """(f + 1, q): rising values of each feature, EXPECTED last."""
     places: Floats
-    """(f, q): their places among members, −1 to 1."""
+    """(f + 1, q): their places among members, −1 to 1."""
     level: Floats
     """(k,)"""
     level_variance: Floats
@@ -43,19 +45,21 @@ class Effects:
     slope_variance: Floats
     centre: Floats
     weight: Floats
-    """(2f,): linear part of h, over φ."""
+    """(2f + 2,): linear part of h, over φ."""
     own: Floats
-    """(k, 2f)"""
+    """(k, 2f + 2)"""
     trees: Trees
-    """The other part of h."""
+    """The other part of h, over f + 1 features."""
+    expected: Trees
+    """The outcome expected anyway, over f features."""
 
     def __post_init__(self) -> None:
         f, k = len(self.feature_names), len(self.arms)
-        shaped("effects", "knots", self.knots, (f, None))
+        shaped("effects", "knots", self.knots, (f + 1, None))
         shaped("effects", "places", self.places, self.knots.shape)
         shaped("effects", "groups", self.groups, (k,))
-        shaped("effects", "weight", self.weight, (2 * f,))
-        shaped("effects", "own", self.own, (k, 2 * f))
+        shaped("effects", "weight", self.weight, (2 * f + 2,))
+        shaped("effects", "own", self.own, (k, 2 * f + 2))
         for name in ("level", "level_variance", "slope", "slope_variance", "centre"):
             shaped("effects", name, getattr(self, name), (k,))
         for name in (
@@ -70,7 +74,8 @@ class Effects:
             "own",
         ):
             finite("effects", name, getattr(self, name))
-        if len(self.trees.feature_names) != f or not (np.diff(self.knots, axis=1) > 0).all():
+        asked = len(self.trees.feature_names), len(self.expected.feature_names)
+        if asked != (f + 1, f) or not (np.diff(self.knots, axis=1) > 0).all():
             raise LearnedError("effects: knots do not rise, or the trees ask for other features; train the model again")
         if min(self.level_variance.min(initial=0.0), self.slope_variance.min(initial=0.0)) < 0:
             raise LearnedError("effects: a variance is below 0; train the model again")
@@ -116,6 +121,7 @@ class Effects:
         rows = np.ascontiguousarray(rows, np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.feature_names):
             raise LearnedError(f"effects: rows of shape {rows.shape}, {len(self.feature_names)} features were learned")
+        rows = np.column_stack([rows, self.expected.raw(rows)])
         basis = self._basis(rows)
         turn = (basis @ self.weight + self._grown(rows))[:, None] - self.centre
         effect = self.level + self.slope * turn

@@ -26,7 +26,8 @@ class EffectConfig:
     shallow_leaves: tuple[int, ...] = (3, 6)
     shallow_min_share: float = Field(default=0.02, gt=0, lt=1)
     """Share of all rows that a leaf of a shallow tree holds at least."""
-    evidence: float = Field(default=1.3, ge=0)
-    """Differences between members shrink by `1 − (evidence ÷ t)²`, and to none where t is below it."""
+    evidence: float = Field(default=1.64, ge=0)
+    """Differences between members are kept to `t² ÷ (t² + evidence²)`, t being their slope on members left out over its
+    error; what differs for one arm alone is kept only where t is above it."""
     seed: int = 7
     threads: int = Field(default=1, ge=1)

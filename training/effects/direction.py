@@ -1,14 +1,14 @@
 """The direction in which members differ: who gains more from any of the arms, and who less.
 
-Several shapes compete on members left out: none; in proportion to what they do anyway; linear in the places of their
-features, by ridge; shallow boosted trees. The loss is that of the DR-learner, `Σ w (ψ − h)²`, weighted by what a unit
-can say, which is the R-learner's for one arm (Nie & Wager 2021). What wins is then taken as far as its slope on
-members left out bears it, and not at all where the slope may be chance.
+Several shapes compete on members left out: none; along what they do anyway; linear in the places of all their
+features, by ridge; shallow boosted trees; the last two by halves. The loss is that of the DR-learner, `Σ w (ψ − h)²`,
+weighted by what a unit can say, which is the R-learner's for one arm (Nie & Wager 2021). What wins is then taken as far
+as its slope on members left out bears it, and not at all where the slope may be chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from features.learned import from_lightgbm
 from features.learned.effects import basis
 from features.learned.trees import Trees
 from training.effects.config import EffectConfig
-from training.effects.inputs import Drawn, Floats
-from training.effects.pseudo import Pseudo, outcome_model, parameters
+from training.effects.inputs import Drawn, Floats, Whole
+from training.effects.pseudo import Pseudo, parameters
 
 _KNOTS = 21
 
@@ -39,7 +39,7 @@ class Direction:
     """What won."""
 
     shape: str
-    """constant, proportional, linear or boosted."""
+    """constant, expected, linear, boosted or blended."""
     left_out: Floats
     """(n,): h of each row, from other members."""
     weight: Floats
@@ -91,49 +91,43 @@ def no_trees(names: int) -> Trees:
 
 def direction(units: Drawn, seen: Pseudo, target: Floats, place: Places, config: EffectConfig) -> Direction:
     """Let the shapes compete for `target`, ψ of all arms together less their levels."""
-    weight = seen.mixed_weight
+    weight = seen.mixed_weight * seen.certain
+    target = target - weight @ target / max(float(weight.sum()), 1e-12)
     before = weight * target**2
-    gains, best, lead = {"constant": (0.0, 0.0)}, None, 0.0
+    scored: dict[str, tuple[float, float, _Candidate]] = {}
     for one in _candidates(units, seen, target, place, config):
-        gain = before - weight * (target - one.left_out) ** 2
-        total = float(gain.sum())
-        error = float(np.sqrt((np.bincount(units.member, gain) ** 2).sum()))
-        if total > gains.get(one.shape, (-np.inf, 0.0))[0]:
-            gains[one.shape] = (total, error)
-        if total > lead:
-            best, lead = one, total
-    width = units.features.shape[1]
-    if best is None:
+        _keep_best(scored, one, before - weight * (target - one.left_out) ** 2, units)
+    blend = _blend(scored["linear"][2], scored["boosted"][2])
+    _keep_best(scored, blend, before - weight * (target - blend.left_out) ** 2, units)
+    gains = {"constant": (0.0, 0.0)} | {shape: (gain, error) for shape, (gain, error, _) in scored.items()}
+    gain, _, best = max(scored.values(), key=lambda each: each[0])
+    if gain <= 0:
+        width = units.features.shape[1]
         return Direction("constant", np.zeros(len(target)), np.zeros(2 * width), no_trees(width), gains)
     return Direction(best.shape, best.left_out, *best.refit(), gains)
+
+
+def _keep_best(scored: dict[str, tuple[float, float, _Candidate]], one: _Candidate, gain: Floats, units: Drawn) -> None:
+    total, error = float(gain.sum()), float(np.sqrt((np.bincount(units.member, gain) ** 2).sum()))
+    if one.shape not in scored or total > scored[one.shape][0]:
+        scored[one.shape] = (total, error, one)
+
+
+def _blend(linear: _Candidate, boosted: _Candidate) -> _Candidate:
+    """Half of each: their errors differ."""
+
+    def refit() -> tuple[Floats, Trees]:
+        return linear.refit()[0] / 2, scaled(boosted.refit()[1], 0.5)
+
+    return _Candidate("blended", (linear.left_out + boosted.left_out) / 2, refit)
 
 
 def _candidates(
     units: Drawn, seen: Pseudo, target: Floats, place: Places, config: EffectConfig
 ) -> Iterator[_Candidate]:
-    yield _proportional(units, seen, target, config)
-    yield from _linear(seen, target, place, config)
+    for shape in columns(place):
+        yield from _linear(shape, seen, target, place, config)
     yield from _boosted(units, seen, target, config)
-
-
-def _proportional(units: Drawn, seen: Pseudo, target: Floats, config: EffectConfig) -> _Candidate:
-    around = seen.expected - np.average(seen.expected, weights=seen.mixed_weight + 1e-12)
-    left_out = np.zeros(len(target))
-    for each in np.unique(seen.part):
-        learn = seen.part != each
-        left_out[~learn] = _slope(around[learn], target[learn], seen.mixed_weight[learn]) * around[~learn]
-    factor = _slope(around, target, seen.mixed_weight)
-
-    def refit() -> tuple[Floats, Trees]:
-        trees = from_lightgbm(outcome_model(units, config).model_to_string())
-        return np.zeros(2 * units.features.shape[1]), scaled(trees, factor)
-
-    return _Candidate("proportional", left_out, refit)
-
-
-def _slope(along: Floats, target: Floats, weight: Floats) -> float:
-    below = float((weight * along**2).sum())
-    return float((weight * along * target).sum()) / below if below > 0 else 0.0
 
 
 def scaled(trees: Trees, factor: float) -> Trees:
@@ -145,19 +139,27 @@ def scaled(trees: Trees, factor: float) -> Trees:
     )  # fmt: skip
 
 
-def _linear(seen: Pseudo, target: Floats, place: Places, config: EffectConfig) -> Iterator[_Candidate]:
-    weight, rows = seen.mixed_weight, place.basis
+def columns(place: Places) -> Mapping[str, Whole]:
+    """Shape → columns of φ it is linear in. The last feature is the outcome expected anyway."""
+    width = place.basis.shape[1]
+    return {"expected": np.array([width // 2 - 1, width - 1]), "linear": np.arange(width)}
+
+
+def _linear(shape: str, seen: Pseudo, target: Floats, place: Places, config: EffectConfig) -> Iterator[_Candidate]:
+    weight, some = seen.mixed_weight * seen.certain, columns(place)[shape]
+    rows, width = place.basis[:, some], place.basis.shape[1]
     found = np.zeros((len(config.ridges), len(target)))
     for each in np.unique(seen.part):
         learn = seen.part != each
         found[:, ~learn] = (rows[~learn] @ ridge(rows[learn], target[learn], weight[learn], config.ridges)).T
-    width = rows.shape[1] // 2
     for number, strength in enumerate(config.ridges):
 
         def refit(strength: float = strength) -> tuple[Floats, Trees]:
-            return ridge(rows, target, weight, (strength,))[:, 0], no_trees(width)
+            whole = np.zeros(width)
+            whole[some] = ridge(rows, target, weight, (strength,))[:, 0]
+            return whole, no_trees(width // 2)
 
-        yield _Candidate("linear", found[number], refit)
+        yield _Candidate(shape, found[number], refit)
 
 
 def ridge(rows: Floats, target: Floats, weight: Floats, strengths: tuple[float, ...]) -> Floats:
@@ -174,7 +176,7 @@ def ridge(rows: Floats, target: Floats, weight: Floats, strengths: tuple[float, 
 
 
 def _boosted(units: Drawn, seen: Pseudo, target: Floats, config: EffectConfig) -> Iterator[_Candidate]:
-    weight, most = seen.mixed_weight, max(config.rounds)
+    weight, most = seen.mixed_weight * seen.certain, max(config.rounds)
     for leaves in config.shallow_leaves:
         found = np.zeros((len(config.rounds), len(target)))
         for each in np.unique(seen.part):

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from features.entities import DO_NOTHING
-from features.learned.effects import NEW, Effects
+from features.learned import from_lightgbm
+from features.learned.effects import EXPECTED, NEW, Effects
 from features.learned.trees import Trees
 from training.effects import inputs
 from training.effects.config import EffectConfig
-from training.effects.direction import Direction, Places, direction, no_trees, places, ridge
+from training.effects.direction import Direction, Places, columns, direction, no_trees, places, ridge
 from training.effects.inputs import Drawn, Floats, Whole
-from training.effects.pseudo import Pseudo, pseudo
+from training.effects.pseudo import Pseudo, outcome_model, pseudo
 from training.effects.shrinkage import Shrunk, shrink
 
 
@@ -34,7 +35,7 @@ class Story:
     """What was found on the way, for people."""
 
     shape: str
-    """In which shape members differ: constant, proportional, linear or boosted."""
+    """In which shape members differ; see `training.effects.direction`."""
     borne_out: float
     """0 … 1: how much of the difference between members was kept."""
     t: float
@@ -87,23 +88,25 @@ def learn(
 ) -> tuple[Effects, Story]:
     """As `fit`, and what was found on the way."""
     part = inputs.parts(units.member, config.folds, config.seed)
+    expected = from_lightgbm(outcome_model(units, config).model_to_string())
     seen = pseudo(units, part, config)
     raw, error = _levels(units, seen)
     usable = np.flatnonzero(np.isfinite(raw))
     if not len(usable):
         raise NothingToCompareError("effects: no arm was drawn beside doing nothing, with a chance for both")
+    units = replace(units, features=np.column_stack([units.features, seen.expected]))
     place = places(units.features)
     pooled = np.where(np.isfinite(raw), raw, 0.0)
     target = np.where(seen.mixed_weight > 0, seen.mixed - seen.share @ pooled, 0.0)
     found = direction(units, seen, target, place, config)
     group = tuple(units.groups[column + 1] for column in usable)
     level = shrink(raw[usable], error[np.ix_(usable, usable)], group)
-    slope, kept, t = _slopes(units, seen, found, pooled, usable, group, config)
+    slope, kept, t = _slopes(units, seen, found, usable, group, config)
     told = _told(seen, found, pooled, slope, kept, usable)
     own, strength = _own(units, seen, told, place, usable, config)
     h = found.at(units.features, place) if kept else np.zeros(len(units.arm))
     names = (feature_names, arms, units.groups)
-    form = _form(seen, names, place, found, h, usable, level, slope, kept, own)
+    form = _form(seen, names, place, found, h, usable, level, slope, kept, own, expected)
     return form, Story(found.shape if kept else "constant", kept, t, found.gains, strength)
 
 
@@ -125,34 +128,29 @@ def _covariance(pulls: Floats, member: Whole) -> Floats:
 
 
 def _slopes(
-    units: Drawn,
-    seen: Pseudo,
-    found: Direction,
-    level: Floats,
-    usable: Whole,
-    group: tuple[str, ...],
-    config: EffectConfig,
+    units: Drawn, seen: Pseudo, found: Direction, usable: Whole, group: tuple[str, ...], config: EffectConfig
 ) -> tuple[Shrunk | None, float, float]:
     """How far each arm follows the direction on members left out, the share of that to keep, and its t."""
     if found.shape == "constant":
         return None, 0.0, 0.0
-    weight = seen.weight[:, usable]
+    weight = seen.weight[:, usable] * seen.certain[:, None]
     aside = found.left_out[:, None] - _middle(weight, found.left_out)
     below = (weight * aside**2).sum(axis=0)
     if not (below > 0).all():
         return None, 0.0, 0.0
-    beyond = seen.said[:, usable] - level[usable]
+    beyond = seen.said[:, usable] - _middle(weight, seen.said[:, usable])
     raw = (weight * aside * beyond).sum(axis=0) / below
     pulls = weight * aside * (beyond - raw * aside) / below
     slope = shrink(raw, _covariance(pulls, units.member), group)
     t = slope.common / max(slope.common_variance, 1e-300) ** 0.5
     # A slope above 1 would say more than was learned; it only ever shrinks.
-    kept = max(0.0, 1.0 - (config.evidence / t) ** 2) * min(1.0, 1.0 / slope.common) if t > 0 else 0.0
+    kept = t**2 / (t**2 + config.evidence**2) * min(1.0, 1.0 / slope.common) if t > 0 else 0.0
     return (slope, kept, t) if kept else (None, 0.0, t)
 
 
 def _middle(weight: Floats, values: Floats) -> Floats:
-    found: Floats = (weight * values[:, None]).sum(axis=0) / weight.sum(axis=0)
+    """Weighted mean for each column of `weight`; `values` are (n,) or one column for each."""
+    found: Floats = (weight * (values[:, None] if values.ndim == 1 else values)).sum(axis=0) / weight.sum(axis=0)
     return found
 
 
@@ -173,24 +171,37 @@ def _own(
     if len(usable) < 2:
         return None, 0.0
     apart = np.where(seen.weight > 0, seen.said - told - (seen.mixed - (seen.share * told).sum(axis=1))[:, None], 0.0)
-    weight = np.where(seen.weight > 0, seen.share, 0.0) * (seen.mixed_weight > 0)[:, None]
+    weight = np.where(seen.weight > 0, seen.share, 0.0) * seen.certain[:, None]
     strengths = tuple(10 * each for each in config.ridges)
-    gain = np.zeros((len(strengths), len(units.arm)))
+    best: tuple[float, float, float, Whole] = (0.0, 0.0, 0.0, np.zeros(0, np.int64))
+    for some in columns(place).values():
+        gain = _own_gain(seen, apart, weight, place.basis[:, some], usable, strengths)
+        number = int(gain.sum(axis=1).argmax())
+        by_member = np.bincount(units.member, gain[number])
+        total = float(by_member.sum())
+        if total > best[0]:
+            best = (total, total / float(np.sqrt((by_member**2).sum())), strengths[number], some)
+    total, t, strength, some = best
+    if total <= 0 or t <= config.evidence:
+        return None, 0.0
+    own = np.zeros((k, place.basis.shape[1]))
+    for column in usable:
+        own[column, some] = ridge(place.basis[:, some], apart[:, column], weight[:, column], (strength,))[:, 0]
+    return own * t**2 / (t**2 + config.evidence**2), strength
+
+
+def _own_gain(
+    seen: Pseudo, apart: Floats, weight: Floats, rows: Floats, usable: Whole, strengths: tuple[float, ...]
+) -> Floats:
+    """(n_strengths, n): how much each row's loss falls on members left out."""
+    gain = np.zeros((len(strengths), len(apart)))
     for each in np.unique(seen.part):
         learn, rest = seen.part != each, seen.part == each
         for column in usable:
             w = weight[:, column]
-            guess = place.basis[rest] @ ridge(place.basis[learn], apart[learn, column], w[learn], strengths)
+            guess = rows[rest] @ ridge(rows[learn], apart[learn, column], w[learn], strengths)
             gain[:, rest] += (w[rest, None] * (2 * apart[rest, column, None] * guess - guess**2)).T
-    best = int(gain.sum(axis=1).argmax())
-    by_member = np.bincount(units.member, gain[best])
-    t = float(by_member.sum() / max(np.sqrt((by_member**2).sum()), 1e-300))
-    if t <= config.evidence:
-        return None, 0.0
-    own = np.zeros((k, place.basis.shape[1]))
-    for column in usable:
-        own[column] = ridge(place.basis, apart[:, column], weight[:, column], (strengths[best],))[:, 0]
-    return own * (1.0 - (config.evidence / t) ** 2), strengths[best]
+    return gain
 
 
 def _form(
@@ -204,6 +215,7 @@ def _form(
     slope: Shrunk | None,
     kept: float,
     own: Floats | None,
+    expected: Trees,
 ) -> Effects:
     """Put it together: doing nothing, the arms, a new arm of each group, a new one of a new group."""
     feature_names, arms, groups = names
@@ -235,7 +247,8 @@ def _form(
         centre=_spread(centre, rows),
         weight=found.weight if kept else np.zeros_like(found.weight),
         own=_spread(alone, rows),
-        trees=_named(found.trees if kept else no_trees(len(feature_names)), feature_names),
+        trees=_named(found.trees if kept else no_trees(len(feature_names) + 1), (*feature_names, EXPECTED)),
+        expected=_named(expected, feature_names),
     )
 
 

@@ -29,6 +29,8 @@ class Pseudo:
     mixed: Floats
     """(n,): ψ of all arms together, as they were drawn."""
     mixed_weight: Floats
+    certain: Floats
+    """(n,): one over the variance of the outcome where so much was expected, 1 on average."""
     expected: Floats
     """(n,): the outcome that was to be expected, from other members."""
     part: Whole
@@ -54,13 +56,34 @@ def pseudo(units: Drawn, part: Whole, config: EffectConfig) -> Pseudo:
     chance, none = together[:, 0], units.chances[:, 0]
     both = weight.any(axis=1)
     mixed_weight = np.where(both, chance * none / np.where(both, chance + none, 1.0), 0.0)
-    return Pseudo(said, weight, share, (share * said).sum(axis=1), mixed_weight, expected, part)
+    return Pseudo(
+        said, weight, share, (share * said).sum(axis=1), mixed_weight, _certain(units.outcome, expected), expected, part
+    )
 
 
 def _weights(chances: Floats, least: float) -> Floats:
     none, other = chances[:, :1], chances[:, 1:]
     both = (none >= max(least, 1e-9)) & (other >= max(least, 1e-9))
     return np.where(both, none * other / np.where(both, none + other, 1.0), 0.0)
+
+
+def _certain(outcome: Floats, expected: Floats) -> Floats:
+    """Those who buy often vary more: their outcomes say less of who differs from whom (weighted least squares)."""
+    edges = np.unique(np.quantile(expected, np.linspace(0, 1, _STEPS + 1)))
+    if len(edges) < 3:  # all are alike
+        return np.ones(len(outcome))
+    step = np.clip(np.searchsorted(edges, expected, side="right") - 1, 0, len(edges) - 2)
+    count = np.bincount(step, minlength=len(edges) - 1).clip(1)
+    spread = np.bincount(step, (outcome - expected) ** 2, minlength=len(edges) - 1) / count
+    middle = np.bincount(step, expected, minlength=len(edges) - 1) / count
+    spread = np.maximum(spread, _LEAST_SPREAD * spread.mean())
+    found: Floats = 1.0 / np.interp(expected, middle, spread)
+    return np.asarray(found / found.mean())
+
+
+_STEPS = 20
+_LEAST_SPREAD = 0.05
+"""Nobody's outcome is taken to be more certain than this share of the mean variance."""
 
 
 def _shift(units: Drawn, left: Floats, weight: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Units to learn effects from, out of the tables of a history: who, what was known before, what was drawn, what came."""
+"""Units to learn effects from, out of the tables: who, what was known before, what was drawn, what came of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from training.drawn import NOTHING, chances, decisions, positions
-from training.effects.inputs import Drawn, Floats, drawn
+from training.effects.inputs import Drawn, Floats, Whole, drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Found:
     arms: tuple[str, ...]
     """(k,): candidate ids, doing nothing first."""
 
-    def rows(self, keep: Floats) -> Found:
+    def rows(self, keep: NDArray[np.bool_] | Whole) -> Found:
         """Some of the units."""
         return Found(self.units.rows(keep), self.responded[keep], self.at_us[keep], self.arms)
 
