@@ -96,7 +96,7 @@ def test_a_return_takes_back_the_bonus_of_the_lines_that_came_back_and_of_no_oth
 
 
 def test_a_campaign_holds_in_its_window_for_its_tier_and_its_audience(programme: Programme) -> None:
-    window = {"starts": day(10), "ends": day(20)}
+    window: dict[str, Any] = {"starts": day(10), "ends": day(20)}
     rules = [
         EarningRule("gold-days", "purchase", points=5, tiers=("gold",), **window),
         EarningRule("friends", "purchase", points=7, segments=("friends",), **window),

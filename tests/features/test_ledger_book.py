@@ -19,7 +19,7 @@ from tests.features.test_points import day
 def move(kind: Kind, key: str, at: float, size: float, lot: str | None = None, **more: str) -> Movement:
     life = {"a": 90.0, "b": 90.0, "c": 20.0}.get(lot or "", 90.0)
     ends = day(at + life) if kind == "earn" else None
-    return Movement(kind, key, day(at), day(at), size, lot, ends, **more)  # type: ignore[arg-type]
+    return Movement(kind, key, day(at), day(at), size, lot, ends, **more)
 
 
 def told(*moves: Movement, upto: float = 60.0) -> list[tuple[str, str, float]]:
