@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from features.entities import Candidate
 from serving import quiet
-from serving.contact_rules import PUSHED, ContactCap, ContactRules, Ignored, code
+from serving.contact_rules import PUSHED, ContactCap, ContactRules, code
 from serving.policy import Policy
 from serving.portrait import History
 from serving.snapshot import Ask, Snapshot, Suppressed
@@ -36,13 +36,20 @@ class Contacting:
     ask: Ask
     history: History
     rules: ContactRules
-    caps: tuple[ContactCap, ...]
+    wide_caps: tuple[ContactCap, ...]
+    """Whatever the candidate."""
+    narrow_caps: tuple[ContactCap, ...]
+    """For some of them."""
     zone: str
     """The programme's."""
+    since: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    """Candidate or type → how often it was put before the member since the last answer, and when last."""
     times: dict[tuple[object, ...], list[float]] = field(default_factory=dict)
-    """Contacts that one cap or rest counts; worked out once for all candidates that share them."""
+    """Contacts that one cap counts; worked out once for all candidates that share it."""
+    wide: dict[tuple[str, float], Held | None] = field(default_factory=dict)
+    """What caps hold of a channel, whatever the candidate; worked out once for each moment."""
     held: dict[tuple[str, float], Held | None] = field(default_factory=dict)
-    """What holds a whole channel at a moment; worked out once."""
+    """What else holds a whole channel; worked out once for each moment."""
 
 
 def contacting(snapshot: Snapshot, ask: Ask, past: History, policy: Policy, zone: str) -> Contacting | None:
@@ -51,7 +58,18 @@ def contacting(snapshot: Snapshot, ask: Ask, past: History, policy: Policy, zone
     pushed = ask.channel is None or ask.channel in PUSHED
     if not (past.contacts or (pushed and (rules.quiet or snapshot.reactions))):
         return None
-    return Contacting(snapshot, ask, past, rules, policy.caps, zone)
+    return Contacting(snapshot, ask, past, rules, *policy.caps, zone, _since(past) if rules.ignored else {})
+
+
+def _since(past: History) -> dict[tuple[str, str], tuple[int, float]]:
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    for one in past.contacts:
+        for key in (("candidate", one.candidate_id), ("type", one.candidate_type)):
+            if one.answered:
+                found.pop(key, None)
+            else:
+                found[key] = (found[key][0] + 1 if key in found else 1, one.at)
+    return found
 
 
 def why_not(candidate: Candidate, channel: str | None, now: Contacting) -> Suppressed | None:
@@ -104,36 +122,33 @@ def _rest(candidate: Candidate, channel: str | None, now: Contacting, at: float)
     """Rests and caps, which spare rights, service messages and benefits."""
     if not now.history.contacts or candidate.entitlement or candidate.family == "benefit":
         return None
+    if now.since and (ignored := _ignored(candidate, now, at)) is not None:
+        return ignored
+    key = (channel or "", at)
+    if key not in now.wide:
+        now.wide[key] = _capped(now.wide_caps, candidate, key[0], now, at)
+    return now.wide[key] or _capped(now.narrow_caps, candidate, key[0], now, at)
+
+
+def _ignored(candidate: Candidate, now: Contacting, at: float) -> Held | None:
     for rest in now.rules.ignored:
-        times = _ignored(rest, candidate, now)
-        if len(times) >= rest.after and at < (until := times[-1] + rest.rest_days * _DAY):
+        what = candidate.type if rest.per == "type" else candidate.id
+        count, last = now.since.get((rest.per, what), (0, 0.0))
+        if count >= rest.after and at < (until := last + rest.rest_days * _DAY):
             return f"{'TYPE_' if rest.per == 'type' else ''}IGNORED_{rest.after}", until
-    for cap in now.caps:
-        if _binds(cap, candidate, channel):
-            value = _apart(cap, candidate.id, candidate.type, channel or "")
-            until_free = free_again(_counted(cap, value, now), cap.count, cap.days, at)
-            if until_free is not None:
-                return code(cap, value), until_free
     return None
 
 
-def _ignored(rest: Ignored, candidate: Candidate, now: Contacting) -> list[float]:
-    """When it was put before the member since the last answer."""
-    by_type = rest.per == "type"
-    what = candidate.type if by_type else candidate.id
-    key = ("ignored", by_type, what)
-    found = now.times.get(key)
-    if found is None:
-        found = []
-        for one in now.history.contacts:
-            if what == (one.candidate_type if by_type else one.candidate_id):
-                found = [] if one.answered else [*found, one.at]
-        now.times[key] = found
-    return found
-
-
-def _binds(cap: ContactCap, candidate: Candidate, channel: str | None) -> bool:
-    return _fits(cap, candidate.id, candidate.type, channel or "") and not (cap.per == "channel" and not channel)
+def _capped(
+    caps: tuple[ContactCap, ...], candidate: Candidate, channel: str, now: Contacting, at: float
+) -> Held | None:
+    for cap in caps:
+        if _fits(cap, candidate.id, candidate.type, channel) and (channel or cap.per != "channel"):
+            value = _apart(cap, candidate.id, candidate.type, channel)
+            until = free_again(_counted(cap, value, now), cap.count, cap.days, at)
+            if until is not None:
+                return code(cap, value), until
+    return None
 
 
 def _fits(cap: ContactCap, candidate_id: str, kind: str, channel: str) -> bool:

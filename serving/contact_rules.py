@@ -70,6 +70,11 @@ class ContactCap(Written):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=40)] | None = None
     """What the code of a drop calls it; made of what it counts where left out."""
 
+    @cached_property
+    def wide(self) -> bool:
+        """Whether it treats all candidates on a channel alike."""
+        return not self.types and not self.candidates and self.per in ("all", "channel")
+
 
 class Ignored(Written):
     """What was put before a member `after` times since the last answer rests for `rest_days` after the last time.

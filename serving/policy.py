@@ -127,11 +127,12 @@ class Policy(Written):
         return self.lifecycles[cast(LifecycleName, label or "active")]
 
     @cached_property
-    def caps(self) -> tuple[ContactCap, ...]:
-        """All caps: one for each channel that has one, then those of the contact rules."""
+    def caps(self) -> tuple[tuple[ContactCap, ...], tuple[ContactCap, ...]]:
+        """All caps, those of the channels and of the contact rules: whatever the candidate, and for some of them."""
         own = [(name, rules.cap) for name, rules in self.channels.items() if rules.cap is not None]
         mine = tuple(ContactCap(count=cap.count, days=cap.days, channels=(name,)) for name, cap in own)
-        return mine if self.contact is None else mine + self.contact.caps
+        every = mine if self.contact is None else mine + self.contact.caps
+        return tuple(cap for cap in every if cap.wide), tuple(cap for cap in every if not cap.wide)
 
     @cached_property
     def text(self) -> str:
