@@ -6,17 +6,16 @@ inner cuts they are in. A base model's own first products are all among the cand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.learned import Trees
 from training.inner import Inner
 from training.metrics import Interval, Values, mean_interval
-from training.ranker import Lesson
+from training.ranker import Ground, Lesson
 
 K = 10
 """Length of the lists that are judged."""
@@ -44,22 +43,18 @@ class Check:
         return f"{self.ahead.value:+.4f} [{self.ahead.low:+.4f}, {self.ahead.high:+.4f}] NDCG@{K} against {self.best}"
 
 
-def crosscheck(
-    taught: Sequence[tuple[Inner, Lesson]],
-    parts: Sequence[str],
-    grow: Callable[[Sequence[Lesson]], Trees],
-    seed: int,
-) -> Check:
+def crosscheck(inners: Sequence[Inner], ground: Ground, parts: Sequence[str], seed: int) -> Check:
     """Grow trees from each half of the members and judge them by the other half.
 
     Args:
-        taught: The inner splits and the candidates as of each.
+        inners: The inner splits.
+        ground: With a lesson of each.
         parts: Names of the base models, in the order of the columns of `Lesson.said`.
-        grow: From lessons to trees.
         seed: Of the bootstrap over members.
     """
-    ranked = _by_others(taught, grow)
-    new_only = all(_never_again(inner) for inner, _ in taught)
+    taught = list(zip(inners, ground.lessons, strict=True))
+    ranked = _by_others(ground)
+    new_only = all(_never_again(inner) for inner in inners)
     alone = [_figures(taught, [lesson.said[:, at] for _, lesson in taught], new_only) for at in range(len(parts))]
     best = int(np.argmax([figures.mean() for figures in alone]))
     rng = np.random.default_rng(seed)
@@ -71,16 +66,13 @@ def crosscheck(
     return Check(parts[best], ahead, mean_interval(gap, rng))
 
 
-def _by_others(
-    taught: Sequence[tuple[Inner, Lesson]], grow: Callable[[Sequence[Lesson]], Trees]
-) -> list[NDArray[np.float64]]:
+def _by_others(ground: Ground) -> list[NDArray[np.float64]]:
     """Scores of the candidates of every lesson by trees that learned from other members."""
-    scores = [_TIE * lesson.mean for _, lesson in taught]
+    scores = [_TIE * lesson.mean for lesson in ground.lessons]
     for fold in range(_FOLDS):
-        trees = grow([lesson.only(lesson.member % _FOLDS != fold) for _, lesson in taught])
-        for found, (_, lesson) in zip(scores, taught, strict=True):
-            asked = lesson.member % _FOLDS == fold
-            found[asked] += trees.raw(lesson.rows[asked])
+        told = ground.told_by_others(lambda member, fold=fold: member % _FOLDS != fold)  # type: ignore[misc]
+        for found, lesson, each in zip(scores, ground.lessons, told, strict=True):
+            found[lesson.member % _FOLDS == fold] += each
     return scores
 
 

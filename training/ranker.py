@@ -12,7 +12,7 @@ mean among the member's own candidates too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -109,20 +109,56 @@ def _marked(bought: sp.csr_matrix, row: NDArray[np.int64], product: NDArray[np.i
     return marked
 
 
-def grow(lessons: Sequence[Lesson], names: tuple[str, ...], growth: Growth) -> Trees:
-    """Trees that put what was bought before what was not, on one thread: same seed, same lessons, same trees."""
-    import lightgbm  # heavy: only when fitting
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """Lessons as LightGBM keeps them, for trees from all members or from some; one thread: same seed, same trees."""
 
-    parameters = _parameters(growth)
-    data = lightgbm.Dataset(
-        np.concatenate([taught.rows for taught in lessons]),
-        np.concatenate([taught.bought for taught in lessons]).astype(np.int8),
-        group=np.concatenate([np.unique(taught.member, return_counts=True)[1] for taught in lessons]),
-        feature_name=list(names),
-        params=parameters,
-    )
-    text: str = lightgbm.train(parameters, data, num_boost_round=growth.trees).model_to_string()
-    return from_lightgbm(text)
+    lessons: Sequence[Lesson]
+    parameters: Mapping[str, Any]
+    trees: int
+    data: Any
+    """`lightgbm.Dataset`"""
+
+    @staticmethod
+    def of(lessons: Sequence[Lesson], names: tuple[str, ...], growth: Growth) -> Ground:
+        """Of lessons with these features."""
+        import lightgbm  # heavy: only when fitting
+
+        parameters = _parameters(growth)
+        data = lightgbm.Dataset(
+            np.concatenate([taught.rows for taught in lessons]),
+            np.concatenate([taught.bought for taught in lessons]).astype(np.int8),
+            group=np.concatenate([np.unique(taught.member, return_counts=True)[1] for taught in lessons]),
+            feature_name=list(names),
+            params=parameters,
+        )
+        return Ground(lessons, parameters, growth.trees, data.construct())
+
+    def grown(self) -> Trees:
+        """Trees that put what was bought before what was not."""
+        text: str = self._learned(self.data).model_to_string()
+        return from_lightgbm(text)
+
+    def told_by_others(self, teaches: Callable[[NDArray[np.intp]], NDArray[np.bool_]]) -> list[NDArray[np.float64]]:
+        """Scores of the candidates of members who do not teach, by trees of those who do; for each lesson in turn.
+
+        Args:
+            teaches: Members → which of them teach.
+        """
+        chosen = [teaches(lesson.member) for lesson in self.lessons]
+        some = self.data.subset(np.flatnonzero(np.concatenate(chosen)).tolist(), dict(self.parameters))
+        learned = self._learned(some)
+        return [
+            np.asarray(learned.predict(lesson.rows[~taught], raw_score=True, num_threads=1), np.float64)
+            if not taught.all()
+            else np.empty(0)
+            for lesson, taught in zip(self.lessons, chosen, strict=True)
+        ]
+
+    def _learned(self, data: Any) -> Any:
+        import lightgbm  # heavy: only when fitting
+
+        return lightgbm.train(dict(self.parameters), data, num_boost_round=self.trees)
 
 
 def _parameters(growth: Growth) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from training.crosscheck import Check, _ndcg, crosscheck
 from training.evaluate import judge
 from training.inner import Inner, narrowed, split, splits
 from training.interactions import Interactions, histories
-from training.ranker import Growth, Lesson, grow, lesson, no_trees
+from training.ranker import Ground, Growth, Lesson, lesson, no_trees
 from training.recipes import Fitted, RecipeError, config_from, fit
 from training.recipes.blend import Bases, BlendConfig
 from training.split import truth
@@ -176,7 +176,7 @@ def _judged_by(order: NDArray[np.float64]) -> Check:
     inner, found, _ = _lessons()
     growth = Growth("xendcg", 20, 4, 0.3, 5, 1.0, 0.0, 15, 0)
     told = replace(found, rows=order[:, None])
-    return crosscheck([(inner, told)], ("item_item", "repeat"), lambda some: grow(some, ("order",), growth), seed=0)
+    return crosscheck([inner], Ground.of([told], ("order",), growth), ("item_item", "repeat"), seed=0)
 
 
 def test_a_ranker_that_knows_is_ahead_and_one_that_guesses_is_not() -> None:

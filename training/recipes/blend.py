@@ -28,7 +28,7 @@ from features.learned.traits import Traits
 from training.crosscheck import Check, crosscheck
 from training.inner import Inner, Way, splits
 from training.interactions import Interactions
-from training.ranker import Growth, Lesson, grow, lesson, no_trees
+from training.ranker import Ground, Growth, lesson, no_trees
 from training.recipes.recipe import Cost, Fitted, RecipeError
 from training.traits import traits
 
@@ -169,13 +169,9 @@ def taught(known: Sequence[Past], config: BlendConfig, wanted: Sequence[str], *,
     if members < _FEWEST_MEMBERS:
         return Taught(blank, members, None)
 
-    def grown(some: Sequence[Lesson]) -> Trees:
-        return grow(some, tuple(wanted), _growth(config))
-
-    pairs = list(zip([one.inner for one in known], lessons, strict=True))
-    verdict = crosscheck(pairs, tuple(config.parts), grown, config.seed) if check else None
-    needed = verdict is None or verdict.passed
-    return Taught(grown(lessons) if needed else blank, members, verdict)
+    ground = Ground.of(lessons, tuple(wanted), _growth(config))
+    verdict = crosscheck([one.inner for one in known], ground, tuple(config.parts), config.seed) if check else None
+    return Taught(ground.grown() if verdict is None or verdict.passed else blank, members, verdict)
 
 
 def _part(name: str, interactions: Interactions, given: Mapping[str, Any], seed: int) -> ProductForm:
