@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from experiments.replay import Record, ReplayReport, Unread, Versions, read, replay
 from features.workspace import Workspace
 from serving import payload, records, rulebook
-from serving.champions import Champions, exactly
+from serving.bundles import exactly
+from serving.champions import Champions
 from serving.journal import Journal
 from serving.members import Stored
 from serving.policy import Policy

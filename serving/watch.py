@@ -16,7 +16,7 @@ import orjson
 from features import online
 from features.identity import LINKS
 from features.workspace import Workspace
-from serving import access, cards, champions, products, rulebook
+from serving import access, bundles, cards, products, rulebook
 from serving.access import Keys, KeysError
 from serving.champions import Champions
 from serving.present import Present
@@ -153,7 +153,7 @@ class Watch:
         self._swap(rulebook=book)
         if before == book.finish.names:
             return ()
-        taken, faults = champions.take_up(self._ws, book.finish.names, Champions())
+        taken, faults = bundles.take_up(self._ws, book.finish.names, Champions())
         self._swap(champions=taken)
         return tuple(faults)
 
@@ -182,7 +182,7 @@ class Watch:
 
     def _take_champions(self) -> tuple[str, ...]:
         now = self.present()
-        taken, faults = champions.take_up(self._ws, now.rulebook.finish.names, now.champions)
+        taken, faults = bundles.take_up(self._ws, now.rulebook.finish.names, now.champions)
         self._swap(champions=taken)
         return tuple(faults)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from features import history, online
 from features.border import BorderError
 from features.workspace import Workspace
-from serving import access, champions, rulebook
-from serving.champions import BundleError
+from serving import access, bundles, champions, rulebook
+from serving.bundles import BundleError
 from serving.rulebook import RulebookError
 from tessera import clock
 
@@ -98,7 +98,7 @@ def _models(ws: Workspace) -> Iterator[str]:
 
     try:
         book = rulebook.load(ws)
-        wanted = champions.wanted(ws)
+        wanted = bundles.wanted(ws)
     except RulebookError:
         yield "not checked: the catalogue must be good first"
         return
@@ -106,7 +106,7 @@ def _models(ws: Workspace) -> Iterator[str]:
         yield str(error)
         return
     names = behavior.names(book.catalog.programme)
-    _, faults = champions.take_up(ws, names, champions.Champions())
+    _, faults = bundles.take_up(ws, names, champions.Champions())
     yield from faults
     missing = [name for name in (champions.TASTE, champions.CHURN) if name not in wanted]
     if missing:

@@ -17,7 +17,8 @@ from features.learned import Popularity, golden, load, positions
 from features.learned.churn import load_churn
 from features.rows import Rows
 from features.workspace import Workspace
-from serving.champions import BundleError, Champions, Taste, exactly, take_up
+from serving.bundles import BundleError, exactly, take_up
+from serving.champions import Champions, Taste
 from serving.members import Finish, Member, fetch
 from tests.serving import small_programme
 

@@ -9,7 +9,8 @@ from features.learned.lifetime import DERIVED, HABITS, Lifetime, save_lifetime
 from features.learned.lifetime_golden import of_lifetime
 from features.learned.trees import Trees
 from features.workspace import Workspace
-from serving.champions import Champions, exactly, take_up
+from serving.bundles import exactly, take_up
+from serving.champions import Champions
 from serving.openapi import document
 from tests.serving import small_programme
 
