@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tessera import laboratory
+from tessera import laboratory, points_commands, recommenders
 from tessera.options import DEFAULT_HOME, Configs, DataPath, Home, Mapping, Source
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(laboratory.app)
+app.add_typer(recommenders.app)
+app.add_typer(points_commands.app)
 
 
 @app.command()
