@@ -23,7 +23,7 @@ def churn(ws: Workspace, horizon: int | None, cut_offs: int, out: Path | None) -
     """
     from training import churn_backtest, churn_comparison, settings
     from training.challengers import churn_config
-    from training.churn import OneSidedError
+    from training.churn_rows import OneSidedError
     from training.frames import HistoryTooShortError
     from training.pictures import calibration_picture
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -22,27 +21,12 @@ from pydantic.dataclasses import dataclass as checked
 
 from features.learned import Trees, from_lightgbm
 from features.learned.churn import ADDED, Churn, Logistic
-from features.learned.rhythm import NEEDED, Rhythm
-from training import bgnbd, metrics
+from training import metrics
 from training.calibration import isotonic, line
+from training.churn_rows import Inputs, Rows, inputs, known_of
 from training.frames import Cuts
 from training.spells import Spells, days_learned, spells
 
-Rows = NDArray[np.float64]
-LOGS = (
-    "recency_days",
-    "baskets_30d",
-    "baskets_90d",
-    "baskets_365d",
-    "lifetime_baskets",
-    "spend_30d",
-    "spend_90d",
-    "spend_365d",
-    "lifetime_spend",
-    "first_purchase_days",
-    "avg_basket_value",
-)
-"""Features of the linear model, where a programme has them; each as ln(1 + value)."""
 _STRIDE = 25
 """Numbers of trees are tried in these steps."""
 _SHARES = (0.25, 0.5, 0.75)
@@ -50,12 +34,6 @@ _SHARES = (0.25, 0.5, 0.75)
 _FOLDS = 2
 _HELD_BACK = 0.002
 """Strength of the ridge, as scikit-learn's C; on standardised terms."""
-_MEMBERS = 50_000
-"""As many say what the rhythm of all is like."""
-
-
-class OneSidedError(ValueError):
-    """A slice of members holds nobody who churned, or nobody who stayed."""
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -107,27 +85,6 @@ class Shape:
     share: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Inputs:
-    """All rows to learn from, made once."""
-
-    names: tuple[str, ...]
-    logs: tuple[str, ...]
-    rhythm: Rhythm
-    terms: Rows
-    """(n, n_logs + 7)"""
-    for_trees: Rows
-    """(n, n_features + 3)"""
-    days: Rows
-    """(n,): the horizon of each row."""
-    u: Rows
-    """(n,): ln(days ÷ the programme's horizon)."""
-    silent: NDArray[np.bool_]
-    member: NDArray[np.intp]
-    own: NDArray[np.bool_]
-    """(n,): rows of the programme's horizon."""
-
-
 def fit(
     frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int, shape: Shape | None = None
 ) -> Churn:
@@ -146,24 +103,24 @@ def fit(
     Raises:
         OneSidedError: the closed cut-offs hold only churners or only others.
     """
-    known = _known(frame, cuts)
-    inputs = _inputs(known, spells_of(known, config, seed), tuple(names), config)
-    everybody = np.ones(len(inputs.u), bool)
+    known = known_of(frame, cuts)
+    told = inputs(known, spells_of(known, config, seed), tuple(names), config.horizon)
+    everybody = np.ones(len(told.u), bool)
     learned = days_learned(known["followed_days"].to_numpy(np.float64), config.horizon)
     days = np.sort(np.append(learned, float(config.horizon)))
     lines, curve = np.tile([1.0, 0.0], (len(days), 1)), _PLAIN
     if shape is None:
-        shape, log_odds = _left_out(inputs, config, seed)
-        lines = np.array([line(log_odds[inputs.days == each], inputs.silent[inputs.days == each]) for each in days])
+        shape, log_odds = _left_out(told, config, seed)
+        lines = np.array([line(log_odds[told.days == each], told.silent[told.days == each]) for each in days])
         lines[:, 0] = _less_shy(lines[:, 0])
         if config.calibration == "isotonic":
-            own, (slope, lift) = inputs.own, lines[days == config.horizon][0]
-            curve = isotonic(slope * log_odds[own] + lift, inputs.silent[own])
-    trees = grow(inputs, everybody, config, shape.leaves, shape.trees, seed)
+            own, (slope, lift) = told.own, lines[days == config.horizon][0]
+            curve = isotonic(slope * log_odds[own] + lift, told.silent[own])
+    trees = grow(told, everybody, config, shape.leaves, shape.trees, seed)
     return Churn(
         trees,
         *curve,
-        draw(inputs, everybody),
+        draw(told, everybody),
         stretch=lines[:, 0].copy(),
         lift=lines[:, 1].copy(),
         share=shape.share,
@@ -189,8 +146,8 @@ _PLAIN = (np.linspace(-9.0, 9.0, 721), 1.0 / (1.0 + np.exp(-np.linspace(-9.0, 9.
 
 def tune(frame: pd.DataFrame, cuts: Cuts, names: Sequence[str], config: ChurnConfig, seed: int) -> Shape:
     """The shape with the least log-loss on members left out in turn."""
-    known = _known(frame, cuts)
-    return _left_out(_inputs(known, spells_of(known, config, seed), tuple(names), config), config, seed)[0]
+    known = known_of(frame, cuts)
+    return _left_out(inputs(known, spells_of(known, config, seed), tuple(names), config.horizon), config, seed)[0]
 
 
 def measure(churned: NDArray[np.bool_], chance: NDArray[np.float64]) -> dict[str, float]:
@@ -211,75 +168,20 @@ def spells_of(known: pd.DataFrame, config: ChurnConfig, seed: int) -> Spells:
     return spells(known, config.horizon, config.other_horizons, config.most_rows, np.random.default_rng(seed))
 
 
-def _known(frame: pd.DataFrame, cuts: Cuts) -> pd.DataFrame:
-    """Rows of all cut-offs, after a check that those with a closed horizon hold both kinds."""
-    slice_of(frame, (*cuts.learn, cuts.calibrate))
-    return frame[frame["at"].isin(list(cuts.every))].reset_index(drop=True)
-
-
-def slice_of(frame: pd.DataFrame, ats: Sequence[datetime]) -> pd.DataFrame:
-    """The rows at these cut-offs; raises `OneSidedError` unless some churned and some did not."""
-    part = frame[frame["at"].isin(list(ats))]
-    if part["churned"].nunique() < 2:
-        when = ", ".join(f"{at:%Y-%m-%d}" for at in ats)
-        raise OneSidedError(
-            f"churn: of {len(part)} members at {when} {int(part['churned'].sum())} churned: to learn or to judge it "
-            "takes both kinds; load more history or set another churn.horizon_days in training.yaml"
-        )
-    return part
-
-
-def rows_of(frame: pd.DataFrame, names: Sequence[str]) -> Rows:
-    """The features as (n, n_features)."""
-    return frame[list(names)].to_numpy(dtype=np.float64)
-
-
-def _inputs(known: pd.DataFrame, table: Spells, names: tuple[str, ...], config: ChurnConfig) -> _Inputs:
-    told = known if set(NEEDED) <= set(names) else known.assign(**dict.fromkeys(NEEDED, 0.0))
-    rhythm = rhythm_of(told)
-    logs = tuple(name for name in LOGS if name in names)
-    own = rhythm.terms(rows_of(told, NEEDED)[table.row], table.days)
-    terms = np.concatenate((np.log1p(np.fmax(rows_of(known, logs)[table.row], 0.0)), own), axis=1)
-    added = np.stack((own[:, 0], own[:, -1], table.days), axis=1)
-    return _Inputs(
-        names,
-        logs,
-        rhythm,
-        terms,
-        np.concatenate((rows_of(known, names)[table.row], added), axis=1),
-        table.days,
-        np.log(table.days / config.horizon),
-        table.silent,
-        table.member,
-        table.days == config.horizon,
-    )
-
-
-def rhythm_of(known: pd.DataFrame) -> Rhythm:
-    """BG/NBD of the members at the youngest cut-off; four numbers, so whose they are does not matter."""
-    youngest = known[known["at"] == known["at"].max()]
-    baskets, recency, age = np.round(np.nan_to_num(rows_of(youngest, NEEDED)[:: len(youngest) // _MEMBERS + 1])).T
-    repeats, age = np.maximum(baskets - 1.0, 0.0), np.maximum(age, recency)
-    if not age.any():
-        return Rhythm(1.0, 1.0, 1.0, 1.0)  # nothing to tell members apart by
-    found = bgnbd.fit(bgnbd.Habits.of(repeats, np.where(repeats > 0, age - recency, 0.0), age))
-    return Rhythm(found.r, found.alpha, found.a, found.b)
-
-
-def _left_out(inputs: _Inputs, config: ChurnConfig, seed: int) -> tuple[Shape, Rows]:
+def _left_out(told: Inputs, config: ChurnConfig, seed: int) -> tuple[Shape, Rows]:
     """The best shape, and the log-odds of everybody under models that did not learn from them."""
-    fold_of = np.random.default_rng(seed).permutation(int(inputs.member.max()) + 1) % _FOLDS
-    fold = fold_of[inputs.member]
+    fold_of = np.random.default_rng(seed).permutation(int(told.member.max()) + 1) % _FOLDS
+    fold = fold_of[told.member]
     counts = sorted({*range(_STRIDE, config.trees + 1, _STRIDE), config.trees})
-    plain = np.empty(len(inputs.u))
-    grown = {leaves: np.empty((len(inputs.u), len(counts))) for leaves in config.leaves}
+    plain = np.empty(len(told.u))
+    grown = {leaves: np.empty((len(told.u), len(counts))) for leaves in config.leaves}
     for out in range(_FOLDS):
         others, held = fold != out, fold == out
-        plain[held] = draw(inputs, others).raw(inputs.terms[held], inputs.u[held])
+        plain[held] = draw(told, others).raw(told.terms[held], told.u[held])
         for leaves, sums in grown.items():
-            trees = grow(inputs, others, config, leaves, config.trees, seed)
-            sums[held] = _sums(trees, inputs.for_trees[held], counts)
-    return min(_candidates(plain, grown, counts), key=lambda each: _log_loss(inputs.silent, each[1]))
+            trees = grow(told, others, config, leaves, config.trees, seed)
+            sums[held] = _sums(trees, told.for_trees[held], counts)
+    return min(_candidates(plain, grown, counts), key=lambda each: _log_loss(told.silent, each[1]))
 
 
 def _candidates(plain: Rows, grown: dict[int, Rows], counts: Sequence[int]) -> Iterator[tuple[Shape, Rows]]:
@@ -298,36 +200,38 @@ def _log_loss(silent: NDArray[np.bool_], log_odds: Rows) -> float:
     return float(np.logaddexp(0.0, np.where(silent, -log_odds, log_odds)).mean())
 
 
-def draw(inputs: _Inputs, keep: NDArray[np.bool_]) -> Logistic:
+def draw(told: Inputs, keep: NDArray[np.bool_]) -> Logistic:
     """The ridge logistic over terms, the horizon and their products, from the rows to keep."""
     from sklearn.linear_model import LogisticRegression
 
-    terms, u = inputs.terms[keep], inputs.u[keep]
+    terms, u, weight = told.terms[keep], told.u[keep], told.weight[keep]
     design = np.concatenate((terms, terms * u[:, None], u[:, None], (u * u)[:, None]), axis=1)
-    middle, spread = design.mean(axis=0), design.std(axis=0)
+    middle = np.average(design, axis=0, weights=weight)
+    spread = np.sqrt(np.average((design - middle) ** 2, axis=0, weights=weight))
     spread[spread < 1e-9] = 1.0
     model = LogisticRegression(C=_HELD_BACK, solver="newton-cholesky")
-    model.fit((design - middle) / spread, inputs.silent[keep])
+    model.fit((design - middle) / spread, told.silent[keep], sample_weight=weight)
     slopes = model.coef_[0] / spread
     n = terms.shape[1]
-    own = inputs.own & keep
+    own = told.own & keep
     return Logistic(
-        logs=np.array(inputs.logs, np.str_),
+        logs=np.array(told.logs, np.str_),
         constant=np.array([model.intercept_[0] - slopes @ middle, *slopes[2 * n :]]),
         weight=slopes[:n].copy(),
         turn=slopes[n : 2 * n].copy(),
-        mean=inputs.terms[own].mean(axis=0) if own.any() else np.zeros(n),
-        rhythm=np.array([inputs.rhythm.r, inputs.rhythm.alpha, inputs.rhythm.a, inputs.rhythm.b]),
+        mean=told.terms[own].mean(axis=0) if own.any() else np.zeros(n),
+        rhythm=np.array([told.rhythm.r, told.rhythm.alpha, told.rhythm.a, told.rhythm.b]),
     )
 
 
-def grow(inputs: _Inputs, keep: NDArray[np.bool_], config: ChurnConfig, leaves: int, trees: int, seed: int) -> Trees:
+def grow(told: Inputs, keep: NDArray[np.bool_], config: ChurnConfig, leaves: int, trees: int, seed: int) -> Trees:
     """Boosted trees from the rows to keep, the same on every run for one seed and any number of threads."""
     import lightgbm
 
-    names = [*inputs.names, *ADDED]
-    rises = [0] * len(inputs.names) + [0, 1, -1]  # silence grows with the rhythm's own, and rarer with the days
-    data = lightgbm.Dataset(inputs.for_trees[keep], inputs.silent[keep].astype(np.float64), feature_name=names)
+    names = [*told.names, *ADDED]
+    rises = [0] * len(told.names) + [0, 1, -1]  # silence grows with the rhythm's own, and rarer with the days
+    label = told.silent[keep].astype(np.float64)
+    data = lightgbm.Dataset(told.for_trees[keep], label, weight=told.weight[keep], feature_name=names)
     settings = _parameters(config, leaves, seed) | {"monotone_constraints": rises}
     return from_lightgbm(lightgbm.train(settings, data, num_boost_round=trees).model_to_string())
 

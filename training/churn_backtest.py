@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from features import behavior, history
 from features.entities import Programme
 from training import bgnbd, churn_peers, frames, next_purchase, purchase_days
-from training.churn import ChurnConfig, fit, rows_of
+from training.churn import ChurnConfig, fit
+from training.churn_rows import rows_of
 from training.frames import Cuts, HistoryTooShortError
 
 Rows = NDArray[np.float64]

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training import bgnbd, metrics, purchase_days
-from training.churn import rows_of, slice_of
+from training.churn_rows import rows_of, slice_of
 from training.frames import Cuts
 
 Rows = NDArray[np.float64]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from features.learned.rhythm import NEEDED
 from training import churn_peers, metrics
-from training.churn import ChurnConfig, Shape, fit, measure, rows_of, slice_of
+from training.churn import ChurnConfig, Shape, fit, measure
+from training.churn_rows import rows_of, slice_of
 from training.comparison import paired_auc
 from training.frames import Cuts
 from training.metrics import Interval

@@ -16,7 +16,8 @@ from features.views import EVERYTHING
 from features.workspace import Workspace
 from training import registry, vectors
 from training.challengers import Task, Trained, churned, responses, taste
-from training.churn import OneSidedError
+from training.churn_rows import OneSidedError
+from training.effects.challenger import caused
 from training.frames import HistoryTooShortError
 from training.lifetime_challenger import worth
 from training.lifetime_story import TooFewBuyersError
@@ -30,6 +31,7 @@ MODELS: Mapping[str, Callable[[Task], Trained]] = {
     "churn": churned,
     "lifetime": worth,
     "response": responses,
+    "effects": caused,
 }
 _CANNOT = (HistoryTooShortError, OneSidedError, NothingDrawnError, RecipeError, TooFewBuyersError)
 """What a history may lack for one model while another can still be trained."""

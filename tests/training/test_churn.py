@@ -10,10 +10,11 @@ import pytest
 
 from features.learned import LearnedError
 from features.learned.churn import CURVES, RHYTHM, load_churn, save_churn
-from training import calibration, churn, churn_report, frames, metrics
+from training import calibration, churn, churn_report, churn_rows, frames, metrics
 from training.churn import ChurnConfig
 from training.comparison import paired_auc
 from training.frames import Cuts, HistoryTooShortError
+from training.spells import Spells
 
 BEGINS = datetime(2024, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -272,3 +273,13 @@ def test_a_churn_model_that_contradicts_itself_is_refused(frame: pd.DataFrame) -
 
 def test_cuts_list_every_moment_once() -> None:
     assert Cuts((BEGINS,), AT).every == (BEGINS, AT)
+
+
+def test_rows_count_by_how_near_their_horizon_is_among_those_known_of_the_member_then(frame: pd.DataFrame) -> None:
+    part = frame[frame["at"] == frame["at"].iloc[0]].head(2).reset_index(drop=True)
+    days = np.array([90.0, 45.0, 1.0, 45.0, 7.0])
+    silent, row = np.array([True, True, True, False, True]), np.array([0, 0, 0, 1, 1])
+    told = churn_rows.inputs(part, Spells(row, days, silent, row), NAMES, 90.0)
+    half, week = 0.5 ** (1 / 0.5), (7 / 45) ** (1 / 0.5)
+    # of the second member the horizon of 90 days is not known yet: the nearest speaks for it in full
+    assert told.weight == pytest.approx([1.0, half, 0.1, 1.0, max(week, 0.1)])
