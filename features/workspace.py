@@ -100,6 +100,11 @@ class Workspace:
         return self.root / "controls.json"
 
     @property
+    def prices(self) -> Path:
+        """Shadow prices of the budgets as they were solved last: `{"prices": {"b": 0.4}}`, money per unit."""
+        return self.root / "prices.json"
+
+    @property
     def assortment(self) -> Path:
         """What the shop's stock system says of products right now: which can be had, until when, and tags."""
         return self.root / "assortment.csv"
@@ -113,6 +118,11 @@ class Workspace:
     def clock(self) -> Path:
         """The programme clock's offset, so that a history that ended can be served as of its end."""
         return self.root / "clock.json"
+
+    @property
+    def liability(self) -> Path:
+        """How likely points are redeemed, by age of lot and balance: what `tessera points` learned."""
+        return self.root / "liability.json"
 
     @property
     def reports(self) -> Path:

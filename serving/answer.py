@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ class Stamp:
     """Seconds between the making of the member's state and the decision; None where there was no state."""
     cold_start: bool = False
     repeated: bool = False
+    reservations: Mapping[str, str] = field(default_factory=dict)
+    """Given candidate → its reservation."""
 
 
 def written(decision: Decision, stamp: Stamp, explain: str, titles: Mapping[str, str]) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def written(decision: Decision, stamp: Stamp, explain: str, titles: Mapping[str,
             "variant": decision.variant,
             "mode": decision.mode,
         },
-        "results": [_result(one, stamp.currency, explain, titles) for one in decision.results],
+        "results": [_result(one, stamp, explain, titles) for one in decision.results],
         "suppressed": [],
         "meta": {
             "took_ms": 0.0,
@@ -69,7 +71,7 @@ def written(decision: Decision, stamp: Stamp, explain: str, titles: Mapping[str,
     return answer
 
 
-def _result(one: Result, currency: str, explain: str, titles: Mapping[str, str]) -> dict[str, Any]:
+def _result(one: Result, stamp: Stamp, explain: str, titles: Mapping[str, str]) -> dict[str, Any]:
     content = one.content
     if one.kind == "product" and one.id in titles:
         content = {"title": titles[one.id], **content}
@@ -80,11 +82,11 @@ def _result(one: Result, currency: str, explain: str, titles: Mapping[str, str])
         "kind": one.kind,
         "probability": one.probability,
         "slate_probability": one.slate_probability,
-        "value": _value(one.value, currency),
+        "value": _value(one.value, stamp.currency),
         "reasons": [] if explain == "none" else one.reasons,
         "content": content,
         "expires_at": moment(one.expires_at),
-        "reservation_id": None,
+        "reservation_id": stamp.reservations.get(one.id),
     }
 
 
@@ -98,6 +100,7 @@ def _value(value: Value, currency: str) -> dict[str, Any]:
         "response": value.response,
         "basis": value.basis,
         "assumed": value.basis == "prior",
+        "fatigue_basis": value.fatigue_basis,
         "bill": value.bill,
     }
 

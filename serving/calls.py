@@ -25,6 +25,10 @@ class Call:
     """Epoch seconds of the programme clock."""
     request_id: str | None
     body_hash: bytes
+    refused: frozenset[str] = frozenset()
+    """Candidates whose reservation was refused for this call."""
+    drawn_before: str | None = None
+    """The decision that was drawn for this call and could not be reserved."""
 
 
 @dataclass(frozen=True, slots=True)

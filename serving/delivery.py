@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ LATE_S = 0.020
 MANY_LATE_S = 1.0
 CROWDED = 1_000
 """So many works before the journal, and another one is late without having been tried."""
+TRIES = 8
+"""So often a call is decided anew because something could not be reserved; each time without what stood in the way."""
 GROUP = 500
 """Decisions of a campaign that are committed together."""
 
@@ -29,23 +32,35 @@ async def deliver(engine: Engine, asked: Call) -> dict[str, Any]:
         RefusedError: 409 where the request id belongs to another body.
     """
     try:
-        plan = engine.plan(asked)
-        return await _kept(engine, plan)
+        for _ in range(TRIES):
+            plan = engine.plan(asked)
+            outcome = await _kept(engine, plan)
+            if outcome is None or outcome.how != "refused":
+                return plan.answer if outcome is None else _settled(engine, plan, outcome)
+            asked = without(asked, outcome)
     except JournalError:
-        return given_up(engine, asked)
+        pass
+    return given_up(engine, asked)
 
 
-async def _kept(engine: Engine, plan: Plan) -> dict[str, Any]:
+def without(asked: Call, outcome: Kept) -> Call:
+    """The call to decide again, without what could not be reserved."""
+    return replace(
+        asked, refused=asked.refused.union(outcome.refused), drawn_before=asked.drawn_before or outcome.decision_id
+    )
+
+
+async def _kept(engine: Engine, plan: Plan) -> Kept | None:
+    """What the journal says of a plan; None where it need not be asked."""
     journal, loop = engine.journal, asyncio.get_running_loop()
     if plan.row is not None:
         (outcome,) = await _within(journal, [plan.row], loop, LATE_S)
-        return _settled(engine, plan, outcome)
+        return outcome
     if plan.request is not None:
         # The answer stands in the journal already; should the note of this request be late, it still stands.
         with contextlib.suppress(LateError):
-            outcome = cast(Kept, await journal.submit_request(plan.request, loop).within(LATE_S))
-            return _settled(engine, plan, outcome)
-    return plan.answer
+            return cast(Kept, await journal.submit_request(plan.request, loop).within(LATE_S))
+    return None
 
 
 async def _within(
@@ -86,13 +101,16 @@ async def deliver_many(engine: Engine, asked: Sequence[Call], pause_every: int =
         outcomes = iter(await _within(engine.journal, rows, asyncio.get_running_loop(), MANY_LATE_S) if rows else ())
     except JournalError:
         return [given_up(engine, one) for one in asked]
-    return [_one_of_many(engine, one, plan, outcomes) for one, plan in zip(asked, plans, strict=True)]
+    kept = [None if plan is None or plan.row is None else next(outcomes) for plan in plans]
+    return [await _one_of_many(engine, *of) for of in zip(asked, plans, kept, strict=True)]
 
 
-def _one_of_many(engine: Engine, asked: Call, plan: Plan | None, outcomes: Iterator[Kept]) -> dict[str, Any]:
+async def _one_of_many(engine: Engine, asked: Call, plan: Plan | None, kept: Kept | None) -> dict[str, Any]:
     if plan is None:
         return given_up(engine, asked)
-    return plan.answer if plan.row is None else _settled(engine, plan, next(outcomes))
+    if kept is not None and kept.how == "refused":
+        return await deliver(engine, without(asked, kept))
+    return plan.answer if kept is None else _settled(engine, plan, kept)
 
 
 def decide_many(
@@ -115,8 +133,25 @@ def decide_many(
     waiting = iter(member_ids)
     plain = asked.model_copy(update={"request_id": None})
     while chunk := list(islice(waiting, GROUP)):
-        plans = [engine.plan(call(family, member_id, plain, at, b"")) for member_id in chunk]
-        rows = [plan.row for plan in plans if plan.row is not None]
-        outcomes = iter(engine.journal.append_decisions(rows) if rows else ())
-        for plan in plans:
-            yield plan.answer if plan.row is None else _settled(engine, plan, next(outcomes))
+        calls = [call(family, member_id, plain, at, b"") for member_id in chunk]
+        yield from _decided(engine, calls)
+
+
+def _decided(engine: Engine, calls: Sequence[Call], tries: int = TRIES) -> list[dict[str, Any]]:
+    """Answers in order; those whose reservations were refused are decided again, all together."""
+    plans = [engine.plan(one) for one in calls]
+    rows = [plan.row for plan in plans if plan.row is not None]
+    outcomes = iter(engine.journal.append_decisions(rows) if rows else ())
+    kept = [None if plan.row is None else next(outcomes) for plan in plans]
+    again = [
+        without(one, how) for one, how in zip(calls, kept, strict=True) if how is not None and how.how == "refused"
+    ]
+    later = iter([] if not again else _decided(engine, again, tries - 1) if tries > 1 else _all_given_up(engine, again))
+    return [
+        plan.answer if how is None else next(later) if how.how == "refused" else _settled(engine, plan, how)
+        for plan, how in zip(plans, kept, strict=True)
+    ]
+
+
+def _all_given_up(engine: Engine, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    return [given_up(engine, one) for one in calls]

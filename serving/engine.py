@@ -14,18 +14,16 @@ from typing import Any
 import apsw
 
 from features.states import StateError
-from serving import answer, code, mixing, payload, records, repeats
+from serving import answer, holding, mixing, origins, payload, records, repeats
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
-from serving.eligibility import route
 from serving.fallback import static
 from serving.journal import DecisionRow, Journal, Memory, RequestRow, StoredDecision
-from serving.journal_rows import ContactRow
 from serving.members import Member, Stored, fetch
 from serving.present import Present
 from serving.problems import Fault, refuse, shown
-from serving.records import Flags, Origin, Versions
+from serving.records import Flags
 from serving.slate import arrange
 from serving.snapshot import Ask, Chances, Decision, Learned, Snapshot
 
@@ -107,7 +105,12 @@ class Engine:
     def plan_static(self, call: Call) -> Plan:
         """The answer of the lowest rung: nothing drawn, nothing looked up, kept out of learning."""
         present = self.present()
-        snapshot = Snapshot(call.member_id, call.at, known=True, paused=present.controls.paused, degraded=("journal",))
+        # Nothing can be reserved now, so nothing is given that a budget pays for.
+        budgets = frozenset(one.id for one in present.rulebook.catalog.budgets)
+        paused = present.controls.paused
+        snapshot = Snapshot(
+            call.member_id, call.at, known=True, paused=paused, spent_out=budgets, degraded=("journal",)
+        )
         learned = self._learned(call, Seen(snapshot, Stored(), None), present)
         book = present.rulebook
         certain = decide(snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
@@ -151,6 +154,7 @@ class Engine:
             feature_age_s=None if built is None else max(found["at"] - built, 0.0),
             cold_start=not found["snapshot"]["known"],
             repeated=repeated,
+            reservations=found.get("reservations", {}),
         )
         return answer.written(records.decision_of(found), stamp, explain, self.present().products.titles)
 
@@ -184,6 +188,9 @@ class Engine:
             contacts=memory.contacts,
             exposures=memory.exposures,
             paused=present.controls.paused,
+            refused=call.refused,
+            prices=present.prices,
+            spent_out=present.spent_out,
             degraded=degraded,
             reactions=memory.reactions,
             timezone=present.rulebook.zone_of(member.state.region) if member else None,
@@ -219,7 +226,7 @@ class Engine:
         if call.family == "product" and mixing.wanted(call.ask):
             return present.mixable(personal, call.ask, call.at, mixing.pool(count))
         allowed = present.allowed(call.ask, call.at) if count else None
-        return present.champions.learned(personal, call.at, count, allowed)
+        return present.champions.learned(personal, call.at, count, allowed, effects=call.family != "product")
 
     def first(
         self,
@@ -234,6 +241,9 @@ class Engine:
         """The answer that a fresh decision gives, and its row; `replaced` is the decision whose period it takes."""
         decision_id = self._new_id()
         built = seen.member.built_at if seen.member else None
+        claim = None
+        if not call.asked.dry_run:
+            claim = holding.claim(decision_id, call, present, seen.snapshot, learned, decision)
         stamp = Stamp(
             decision_id=decision_id,
             request_id=call.asked.request_id,
@@ -242,17 +252,21 @@ class Engine:
             degraded=seen.snapshot.degraded,
             feature_age_s=None if built is None else max(call.at - built, 0.0),
             cold_start=not seen.snapshot.known,
+            reservations={hold.candidate_id: hold.reservation_id for hold in claim.holds} if claim else {},
         )
         given = answer.written(decision, stamp, call.asked.explain, present.products.titles)
         if call.asked.dry_run:
             return Plan(call, given)
         flags = Flags(
-            learnable=replaced is None and decision.mode != "fallback" and not repeats.waits(decision, call.ask),
-            redecided=replaced is not None,
-            replaces=replaced.decision_id if replaced else None,
+            learnable=replaced is None
+            and call.drawn_before is None
+            and decision.mode != "fallback"
+            and not repeats.waits(decision, call.ask),
+            redecided=replaced is not None or call.drawn_before is not None,
+            replaces=replaced.decision_id if replaced else call.drawn_before,
         )
-        origin = _origin(call, present, decision, stamp, built)
-        versions = _versions(present, learned)
+        origin = origins.origin(call, present, decision, stamp, built)
+        versions = origins.versions(present, learned)
         header = records.header(origin, decision, seen.snapshot, call.ask, learned, versions, flags)
         row = DecisionRow(
             decision_id=decision_id,
@@ -263,10 +277,11 @@ class Engine:
             period_key=key,
             request_id=call.request_id,
             body_hash=call.body_hash,
-            contacts=_contacts(decision, call.ask, present),
+            contacts=origins.contacts(decision, call.ask, present),
             exposures=decision.exposures,
             learnable=flags.learnable,
-            supersedes=flags.replaces,
+            supersedes=replaced.decision_id if replaced else None,
+            claim=claim,
         )
         return Plan(call, given, row)
 
@@ -275,25 +290,3 @@ def _products_wanted(ask: Ask, present: Present) -> int:
     if ask.family == "product":
         return sum(one.count for one in ask.placements) + len(ask.exclude) + len(present.controls.paused)
     return SHOWN_PRODUCTS if ask.family == "action" else 0
-
-
-def _contacts(decision: Decision, ask: Ask, present: Present) -> tuple[ContactRow, ...]:
-    found = []
-    for one in decision.results:
-        candidate = present.rulebook.candidates.get(one.id)
-        if candidate is not None and one.kind in ("offer", "action") and candidate.type != "do_nothing":
-            found.append(ContactRow(one.id, candidate.type, one.kind, route(candidate, ask) or ""))
-    return tuple(found)
-
-
-def _origin(call: Call, present: Present, decision: Decision, stamp: Stamp, built: float | None) -> Origin:
-    candidates = present.rulebook.candidates
-    types = {one.id: candidates[one.id].type for one in decision.results if one.id in candidates}
-    return Origin(stamp.decision_id, call.asked.request_id, call.asked.direction, stamp.currency, built, types)
-
-
-def _versions(present: Present, learned: Learned) -> Versions:
-    book = present.rulebook
-    return Versions(
-        book.catalog.version, book.policy.version, book.experiments.version, learned.versions, code.version()
-    )

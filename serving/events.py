@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from serving import reactions
 from serving.contract import EITHER, Answer, Identifier, Key, Number, Rank, Strict, Text
-from serving.journal_rows import EventRow, ReactionRow
+from serving.journal_rows import EventRow, ReactionRow, Redeemed
+from serving.reservations.contract import Given
 
 EventType = Literal[
     "sent", "delivered", "opened", "bounced", "impression", "click", "accept", "decline", "dismiss", "redeem",
@@ -129,7 +130,9 @@ def sort(events: Iterable[Event], sent: Iterable[dict[str, Any]], at: datetime, 
             rejected.append(RejectedEvent(index=index, code=fault[0], message=fault[1]))
         else:
             kept = _payload(event, raw, at)
-            rows.append(EventRow(event.event_id, who(event), received, kept, consents(event), _came_back(event, at)))
+            back = _came_back(event, at)
+            row = EventRow(event.event_id, who(event), received, kept, consents(event), back, _redeemed(event))
+            rows.append(row)
     return Sorted(tuple(rows), tuple(rejected))
 
 
@@ -152,6 +155,17 @@ def consents(event: Event) -> dict[str, bool]:
         given = {name: said.get(f"consent_{name}") for name in ("personalisation", *CHANNELS)}
         return {name: value for name, value in given.items() if isinstance(value, bool)}
     return {}
+
+
+def _redeemed(event: Event) -> Redeemed | None:
+    """What a redemption takes from budgets: the discount given, else its value; points as `properties.points`."""
+    if event.type != "redeem":
+        return None
+    points: Any = event.properties.get("points")
+    money = event.value if event.discount is None else event.discount
+    counted = isinstance(points, int | float) and not isinstance(points, bool)
+    given = Given(None if money is None else max(money, 0.0), max(float(points), 0.0) if counted else None)
+    return Redeemed(event.decision_id, event.id, given)
 
 
 def _came_back(event: Event, at: datetime) -> tuple[ReactionRow, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from features.workspace import Workspace
 from serving import code
+from serving.budget_keeper import Keeper
 from serving.engine import Engine
 from serving.journal import Journal
 from serving.watch import Watch
@@ -57,6 +58,8 @@ def open_house(
     code.version()  # of the files as they are now, which are those that run
     journal = Journal(ws.journal)
     watch = Watch(ws, open_door=open_door)
+    keeper = Keeper(journal, clock)
+    watch.spent_out = lambda budgets: keeper.spent_out(budgets, clock() + watch.offset)
     watch.start()
 
     def new_id() -> str:

@@ -23,9 +23,13 @@ from serving.journal_rows import (
     EventRow,
     Kept,
     RequestRow,
+    SettleRow,
+    SweepRow,
     VoidRow,
 )
 from serving.journal_sql import REQUEST_LIFE_US
+from serving.reservations import settling
+from serving.reservations.contract import Balance, Settled, balance
 from serving.snapshot import Contact, Reaction
 from serving.tickets import JournalError, LateError, Ticket
 from serving.writer import Writer
@@ -162,6 +166,25 @@ class Journal:
     def submit_request(self, row: RequestRow, loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
         """Hand in a request that was answered with a decision that stood; the ticket settles to `Kept`."""
         return self._put(Ticket(row, durable=False, loop=loop))
+
+    def submit_settlement(self, row: SettleRow, loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
+        """Hand in a reservation to be committed or released; the ticket settles to `Settled` once it is on disk."""
+        return self._put(Ticket(row, durable=True, loop=loop))
+
+    def submit_sweep(self, at: int) -> Ticket:
+        """Have reservations that expired before `at` (microseconds) let go; the ticket settles to `Swept`."""
+        return self._put(Ticket(SweepRow(at), durable=False))
+
+    def balances(self) -> list[Balance]:
+        """What was taken from every budget in every period."""
+        return [balance(row) for row in self._all(settling.BALANCES)]
+
+    def reservation(self, reservation_id: str) -> Settled:
+        """How a reservation stands; with the reason UNKNOWN where there is none."""
+        row = self._first(settling.FIND, (reservation_id,))
+        return (
+            Settled(reservation_id, None, "UNKNOWN") if row is None else Settled(reservation_id, row[0], None, *row[1:])
+        )
 
     def _put(self, ticket: Ticket) -> Ticket:
         if ticket.loop is None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from serving.reservations.contract import Claim, Given, Settled, Swept
+
 
 @dataclass(frozen=True, slots=True)
 class ReactionRow:
@@ -20,6 +22,15 @@ class ReactionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What an event says was redeemed: of which decision, or else which candidate, and what it took."""
+
+    decision_id: str | None
+    candidate_id: str | None
+    given: Given
+
+
+@dataclass(frozen=True, slots=True)
 class EventRow:
     """One accepted event; `received_at` is microseconds since the epoch, `payload` what was sent."""
 
@@ -30,6 +41,7 @@ class EventRow:
     consents: Mapping[str, bool] = field(default_factory=dict)
     """Purposes to which the member consented or objected with this event."""
     reactions: tuple[ReactionRow, ...] = ()
+    redeemed: Redeemed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class DecisionRow:
     exposures: Mapping[str, str] = field(default_factory=dict)
     learnable: bool = True
     supersedes: str | None = None
+    claim: Claim | None = None
+    """What must be reserved for it to be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,23 @@ class VoidRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleRow:
+    """A reservation to be committed or released; `at` is microseconds since the epoch."""
+
+    reservation_id: str
+    how: Literal["commit", "release"]
+    at: int
+    given: Given = field(default_factory=Given)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """Reservations that expired before `at` (microseconds) are to be let go."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What became of a batch of events."""
 
@@ -91,11 +122,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of one decision: `stored`, `repeat` of the named one, or `conflict` over its request id."""
+    """What became of one decision: `stored`, `repeat` of the named one, or `conflict` over its request id.
 
-    how: Literal["stored", "repeat", "conflict"]
+    `refused`: it is stored as one that was drawn, but what it needs could not be reserved; `refused` names candidates
+    that stood in the way. Decide again without them.
+    """
+
+    how: Literal["stored", "repeat", "conflict", "refused"]
     decision_id: str
+    refused: tuple[str, ...] = ()
 
 
-Work = tuple[EventRow, ...] | tuple[DecisionRow, ...] | RequestRow | VoidRow
-Outcome = Counts | tuple[Kept, ...] | Kept | None
+Work = tuple[EventRow, ...] | tuple[DecisionRow, ...] | RequestRow | VoidRow | SettleRow | SweepRow
+Outcome = Counts | tuple[Kept, ...] | Kept | Settled | Swept | None

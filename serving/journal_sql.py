@@ -6,13 +6,26 @@ getting it back beside a busy event loop is what a commit would otherwise wait f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import apsw
-import orjson
 
-from serving.journal_rows import Counts, DecisionRow, EventRow, Kept, Outcome, RequestRow, VoidRow, Work
+from serving.journal_rows import (
+    Counts,
+    DecisionRow,
+    EventRow,
+    Kept,
+    Outcome,
+    RequestRow,
+    SettleRow,
+    SweepRow,
+    VoidRow,
+    Work,
+)
+from serving.reservations import settling, sqlite
+from serving.sql_rows import as_json as _json
+from serving.sql_rows import insert as _insert
 
 REQUEST_LIFE_US = 24 * 3600 * 1_000_000
 """For how long a `request_id` keeps its answer, in microseconds."""
@@ -73,17 +86,29 @@ def _write_all(connection: apsw.Connection, works: Sequence[Work]) -> list[Outco
 def _outcome(
     connection: apsw.Connection, work: Work, fresh: set[str], kept: Iterator[Kept], requests: _Requests
 ) -> Outcome:
-    if isinstance(work, RequestRow):
-        return requests.claim(work)
-    if isinstance(work, VoidRow):
-        _void(connection, work.decision_id)
-        return None
+    if not isinstance(work, tuple):
+        return _single(connection, work, requests)
     if work and isinstance(work[0], DecisionRow):
         return tuple(next(kept) for _ in work)
     ids = [row.event_id for row in work if isinstance(row, EventRow)]
     new = fresh.intersection(ids)
     fresh -= new
     return Counts(len(new), len(ids) - len(new))
+
+
+def _single(
+    connection: apsw.Connection, work: RequestRow | VoidRow | SettleRow | SweepRow, requests: _Requests
+) -> Outcome:
+    if isinstance(work, RequestRow):
+        return requests.claim(work)
+    if isinstance(work, SweepRow):
+        return settling.sweep(connection, work.at)
+    if isinstance(work, SettleRow):
+        if work.how == "release":
+            return settling.release(connection, work.reservation_id, work.at)
+        return settling.commit(connection, work.reservation_id, work.at, work.given)
+    _void(connection, work.decision_id)
+    return None
 
 
 def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[str]:
@@ -106,6 +131,10 @@ def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[
             for one in r.reactions
         ],
     )
+    for row in new:
+        if row.redeemed is not None:
+            said = row.redeemed
+            settling.redeem(connection, row.member_id, row.received_at, said.decision_id, said.candidate_id, said.given)
     return set(fresh)
 
 
@@ -118,15 +147,24 @@ def _write_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], r
     if not rows:
         return []
     owners, start = _standing(connection, [row.period_key for row in rows if row.period_key])
-    kept: list[Kept] = []
-    new: list[DecisionRow] = []
-    for row in rows:
-        outcome = _keep(row, owners, requests)
-        kept.append(outcome)
-        if outcome.how == "stored":
-            new.append(row)
+    kept = [_keep(row, owners, requests) for row in rows]
+    new = [row for row, outcome in zip(rows, kept, strict=True) if outcome.how == "stored"]
+    refused = sqlite.reserve(connection, [row.claim for row in new if row.claim is not None])
+    if refused:
+        requests.forget(refused)
+        new = [_drawn_only(row) if row.decision_id in refused else row for row in new]
+        # What would repeat a decision that was refused in this very commit is to be decided again as well.
+        kept = [
+            Kept("refused", one.decision_id, refused[one.decision_id]) if one.decision_id in refused else one
+            for one in kept
+        ]
     _insert_decisions(connection, new, start)
     return kept
+
+
+def _drawn_only(row: DecisionRow) -> DecisionRow:
+    """A decision that was drawn but is not given: it has no period, no contacts, and takes nobody's place."""
+    return replace(row, period_key=None, contacts=(), supersedes=None)
 
 
 def _standing(connection: apsw.Connection, keys: Sequence[str]) -> tuple[dict[str, str], int]:
@@ -198,6 +236,7 @@ def _void(connection: apsw.Connection, decision_id: str) -> None:
         (decision_id,),
     )
     connection.execute("delete from requests where decision_id = ?", (decision_id,))
+    settling.void(connection, decision_id)
 
 
 class _Requests:
@@ -222,6 +261,12 @@ class _Requests:
             return Kept("stored", row.decision_id)
         return Kept("repeat" if known[0] == row.body_hash else "conflict", known[1])
 
+    def forget(self, decisions: Collection[str]) -> None:
+        """Unbind the requests of these decisions: they are not given."""
+        gone = [name for name, row in self._new.items() if row.decision_id in decisions]
+        for name in gone:
+            del self._new[name], self._rows[name]
+
     def flush(self) -> None:
         _insert(
             self._connection,
@@ -240,19 +285,3 @@ def _request_ids(works: Iterable[Work]) -> Iterator[str]:
 
 def _known(connection: apsw.Connection, sql: str, ids: Sequence[str]) -> list[str]:
     return [row[0] for row in connection.execute(f"{sql} (select value from json_each(?))", (_json(ids),))]
-
-
-def _json(values: Sequence[str]) -> str:
-    return orjson.dumps(values).decode()
-
-
-def _insert(connection: apsw.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows in chunks whose sizes are powers of two, so that a few prepared statements serve every batch."""
-    start = 0
-    while start < len(rows):
-        size = min(64, 1 << ((len(rows) - start).bit_length() - 1))
-        chunk = rows[start : start + size]
-        one = "(" + ",".join("?" * len(chunk[0])) + ")"
-        values: list[Any] = [value for row in chunk for value in row]
-        connection.execute(f"{head} values {','.join([one] * size)}", values)
-        start += size

@@ -30,6 +30,10 @@ class Present:
     products: Products = field(default_factory=Products)
     rows: MemberRows | None = None
     cards: Cards = field(default_factory=Cards)
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """Budget → what one more unit of it would earn."""
+    spent_out: frozenset[str] = frozenset()
+    """Budgets that have nothing left."""
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What was refused at the last look: source → sentences. The last good one goes on."""
 

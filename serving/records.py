@@ -13,6 +13,8 @@ from serving.snapshot import (
     Chances,
     Contact,
     Decision,
+    Estimate,
+    FatigueEstimate,
     Learned,
     Placement,
     Reaction,
@@ -34,8 +36,9 @@ class Flags:
 
     learnable: bool = True
     redecided: bool = False
-    """The first decision of its period could not be given again."""
+    """The first decision of its period could not be given again, or what was drawn first could not be reserved."""
     replaces: str | None = None
+    """That decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Origin:
     """When the member's state was made, epoch seconds; None where there was none."""
     types: Mapping[str, str] = field(default_factory=dict)
     """Given candidate → its type."""
+    reservations: Mapping[str, str] = field(default_factory=dict)
+    """Given candidate → its reservation."""
 
 
 def header(
@@ -82,6 +87,7 @@ def header(
         "currency": origin.currency,
         "built_at": origin.built_at,
         "types": origin.types,
+        "reservations": origin.reservations,
         "at": snapshot.at,
         "decision": decision,
         "ask": ask,
@@ -142,6 +148,8 @@ def learned_of(found: Mapping[str, Any]) -> Learned:
         churn=kept["churn"],
         products=tuple((product, score) for product, score in kept["products"]),
         responses={kind: ResponseEstimate(**one) for kind, one in kept["responses"].items()},
+        effects={candidate: Estimate(**one) for candidate, one in kept.get("effects", {}).items()},
+        fatigue=FatigueEstimate(**kept["fatigue"]) if kept.get("fatigue") else None,
         versions=kept["versions"],
         traits={product: Trait(**one) for product, one in kept.get("traits", {}).items()},
         narrowed=kept.get("narrowed", False),

@@ -12,9 +12,9 @@ import orjson
 
 from features import catalog as catalogs
 from features.catalog import CatalogError
-from features.entities import Candidate, Catalog
+from features.entities import Budget, Candidate, Catalog
 from features.workspace import Workspace
-from serving import assignment, versions
+from serving import assignment, budget_use, versions
 from serving import policy as policies
 from serving.assignment import ExperimentError, Experiments
 from serving.members import Finish
@@ -49,6 +49,8 @@ class Rulebook:
     finish: Finish
     candidates: Mapping[str, Candidate]
     """Every candidate the catalogue holds, by id."""
+    payers: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
+    """Candidate → the budgets that may pay for it."""
 
     def zone_of(self, region: str | None) -> str | None:
         """The time zone of a member's region; None where it is the programme's."""
@@ -71,7 +73,9 @@ def load(ws: Workspace, last: Rulebook | None = None) -> Rulebook:
     misfits = assignment.problems(experiments, catalog, policy)
     if misfits:
         raise RulebookError(misfits)
-    book = Rulebook(catalog, policy, experiments, _finish(catalog, last), _by_id(catalog))
+    candidates = _by_id(catalog)
+    payers = budget_use.payers(catalog.budgets, candidates.values())
+    book = Rulebook(catalog, policy, experiments, _finish(catalog, last), candidates, payers)
     keep(ws.versions, book)
     return book
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from features import online
+from features.entities import Budget
 from features.identity import LINKS
 from features.workspace import Workspace
 from serving import access, bundles, cards, products, rulebook
@@ -23,6 +24,7 @@ from serving.present import Present
 from serving.problems import refuse
 from serving.products import AssortmentError, Products
 from serving.rulebook import Controls, Rulebook, RulebookError
+from serving.tickets import JournalError
 
 EVERY_S = 0.2
 
@@ -45,6 +47,8 @@ class Watch:
         self.faults: dict[str, tuple[str, ...]] = {}
         """What was refused at the last look: source → sentences."""
         self.swaps = 0
+        self.spent_out: Callable[[tuple[Budget, ...]], frozenset[str]] | None = None
+        """Says which budgets have nothing left; None where nobody keeps them."""
 
     def start(self) -> None:
         """Look once, then go on looking."""
@@ -91,6 +95,8 @@ class Watch:
         self._when("products", (ws.tables / "products.parquet", ws.assortment), self._take_products)
         self._when("cards", (ws.tables / LINKS,), self._take_cards)
         self._when("champions", (ws.champions,), self._take_champions)
+        self._when("prices", (ws.prices,), self._take_prices)
+        self._take_budgets()
 
     def _when(self, source: str, paths: tuple[Path, ...], take: Callable[[], tuple[str, ...]]) -> None:
         try:
@@ -179,6 +185,26 @@ class Watch:
     def _take_cards(self) -> tuple[str, ...]:
         self._present = replace(self.present(), cards=cards.read(self._ws.tables))
         return ()
+
+    def _take_prices(self) -> tuple[str, ...]:
+        """Shadow prices as they were solved last; without the file every price is 0."""
+        now, path = self.present(), self._ws.prices
+        found = orjson.loads(path.read_bytes())["prices"] if path.exists() else {}
+        if not all(isinstance(one, int | float) and 0 <= one < 1e9 for one in found.values()):
+            return (f"{path.name}: a price is no number from 0; solve them anew",)
+        self._present = replace(now, prices={str(name): float(one) for name, one in found.items()})
+        return ()
+
+    def _take_budgets(self) -> None:
+        now = self.present()
+        if self.spent_out is None:
+            return
+        try:
+            found = self.spent_out(now.rulebook.catalog.budgets)
+        except JournalError:
+            return  # what is known goes on; nothing can be reserved beyond it anyway
+        if found != now.spent_out:
+            self._present = replace(now, spent_out=found)
 
     def _take_champions(self) -> tuple[str, ...]:
         now = self.present()

@@ -21,6 +21,7 @@ import apsw
 
 from serving.journal_rows import DecisionRow, VoidRow
 from serving.journal_sql import SCHEMA, commit
+from serving.reservations import sqlite
 from serving.tickets import JournalError, Ticket, seal, settle
 
 APART_S = 0.002
@@ -261,6 +262,7 @@ def _open(path: Path, lock: int) -> apsw.Connection:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "full")
             connection.execute(SCHEMA)
+            sqlite.prepare(connection)
             connection.pragma("user_version", 1)
             connection.pragma("synchronous", "normal")
             connection.pragma("journal_size_limit", RESTART_PAGES * 4096)

@@ -1,0 +1,1 @@
+"""Reserved with the decision, committed at redemption, released at its end; on SQLite or on PostgreSQL."""
