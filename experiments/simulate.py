@@ -22,7 +22,7 @@ from experiments.programme import papers
 from experiments.programme.assortment import Assortment, assortment
 from experiments.programme.baskets import Shelf
 from experiments.programme.chance import BLOCK, LIFE, PAPERS, stacked, stream
-from experiments.programme.effects import Effect, caused, true_effect
+from experiments.programme.effects import Effect, by_decision, caused, true_effect
 from experiments.programme.life import live
 from experiments.programme.people import Truth, habits, joined, people, tastes
 from experiments.programme.profiles import profiles
@@ -38,6 +38,7 @@ __all__ = [
     "Effect",
     "Truth",
     "planted",
+    "planted_decisions",
     "respond",
     "simulate",
     "simulate_chunks",
@@ -148,6 +149,26 @@ def planted(world: World, *, members: int, products: int, days: int, ends_at: da
             "decisions": drawn,
         }
     )
+
+
+def planted_decisions(
+    world: World, *, members: int, products: int, days: int, ends_at: datetime, seed: int
+) -> pd.DataFrame:
+    """What each decision drawn by lot in this history caused: what estimates of fatigue are judged by.
+
+    Returns:
+        A row for each: `member_id`, `at` (days since the start), `contacted`, `chance` of being contacted at all, and
+        `effect` on baskets in its window, lower the more contacts came before.
+    """
+    start = starts_at(ends_at, days)
+    shop, clock = assortment(world, products, seed), seasons(days, ends_at)
+    parts = []
+    for block, size in enumerate(_blocks(members)):
+        life = _live(world, shop, clock, block, size, days, start, seed)
+        found = pd.DataFrame(by_decision(life))
+        ids = life.shelf.truth.member_ids[found.pop("member").astype(int)]
+        parts.append(found.assign(member_id=ids))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _blocks(members: int) -> list[int]:

@@ -20,10 +20,11 @@ from features.learned.churn import load_churn
 from features.learned.longest import longest
 from features.workspace import Workspace
 from serving import lifetime_value
-from serving.champions import CHURN, LIFETIME, NOBODY, RESPONSE, TASTE, Champions, ChurnModel, Taste
-from serving.snapshot import ResponseEstimate
+from serving.caused import load_caused
+from serving.champions import CHURN, EFFECTS, LIFETIME, NOBODY, RESPONSE, TASTE, Champions, ChurnModel, Taste
+from serving.snapshot import FatigueEstimate, ResponseEstimate
 
-MODELS = (TASTE, CHURN, LIFETIME, RESPONSE)
+MODELS = (TASTE, CHURN, LIFETIME, RESPONSE, EFFECTS)
 BUNDLE = "bundle.json"
 
 
@@ -98,7 +99,9 @@ def _with(now: Champions, name: str, version: str, folder: Path, names: tuple[st
         return replace(now, churn=_churn_model(version, folder, names, description), versions=versions)
     if name == LIFETIME:
         return replace(now, lifetime=lifetime_value.load(version, folder, names, description), versions=versions)
-    return replace(now, responses=_responses(folder), versions=versions)
+    if name == EFFECTS:
+        return replace(now, caused=load_caused(version, folder, names, description), versions=versions)
+    return replace(now, responses=_responses(folder), fatigue=_fatigue(folder), versions=versions)
 
 
 def _checked(folder: Path, name: str, version: str) -> dict[str, Any]:
@@ -152,3 +155,12 @@ def _responses(folder: Path) -> dict[str, ResponseEstimate]:
         )
         for kind, one in found.items()
     }
+
+
+def _fatigue(folder: Path) -> FatigueEstimate | None:
+    """What a recent contact costs; None in bundles of which no volume of contacts said it."""
+    file = folder / "fatigue.json"
+    if not file.exists():
+        return None
+    found = orjson.loads(file.read_bytes())
+    return FatigueEstimate(float(found["baskets"]), float(found["low"]), float(found["high"]), int(found["days"]))

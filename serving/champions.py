@@ -20,10 +20,11 @@ from features.learned.churn import Churn
 from features.learned.longest import Longest
 from features.states import decode_taste
 from serving import lifetime_value
+from serving.caused import CausedModel
 from serving.members import Member
-from serving.snapshot import Learned, ResponseEstimate
+from serving.snapshot import Estimate, FatigueEstimate, Learned, ResponseEstimate
 
-TASTE, CHURN, LIFETIME, RESPONSE = "taste", "churn", "lifetime", "response"
+TASTE, CHURN, LIFETIME, RESPONSE, EFFECTS = "taste", "churn", "lifetime", "response", "effects"
 NOBODY = MemberHistory()
 """Of whom nothing is known."""
 
@@ -106,6 +107,8 @@ class Champions:
     churn: ChurnModel | None = None
     lifetime: lifetime_value.LifetimeModel | None = None
     responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
+    caused: CausedModel | None = None
+    fatigue: FatigueEstimate | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -114,7 +117,13 @@ class Champions:
         return tuple(name for name, model in ((TASTE, self.taste), (CHURN, self.churn)) if model is None)
 
     def learned(
-        self, member: Member | None, at: float, count: int, allowed: NDArray[np.bool_] | None = None
+        self,
+        member: Member | None,
+        at: float,
+        count: int,
+        allowed: NDArray[np.bool_] | None = None,
+        *,
+        effects: bool = True,
     ) -> Learned:
         """What the models say about a member; about nobody in particular where `member` is None.
 
@@ -123,14 +132,22 @@ class Champions:
             at: epoch seconds.
             count: how many products at most; 0 leaves them out.
             allowed: (n_products,), the products that may be named; None allows all.
+            effects: whether it will be asked what candidates cause.
         """
+        own, of_type = ({}, {}) if member is None or not effects else self.effects_of(member)
         return Learned(
             churn=None if member is None else self.churn_of(member),
             products=self.products_for(member, at, count, allowed),
-            responses=self.responses,
+            responses={**self.responses, **of_type} if of_type else self.responses,
+            effects=own,
+            fatigue=self.fatigue,
             versions=self.versions,
             narrowed=allowed is not None,
         )
+
+    def effects_of(self, member: Member) -> tuple[dict[str, Estimate], dict[str, ResponseEstimate]]:
+        """What candidates cause for the member, by id, and new ones by type; nothing without learned effects."""
+        return ({}, {}) if self.caused is None else self.caused.told(member.row)
 
     def churn_of(self, member: Member) -> float | None:
         """The probability that the member buys nothing within the horizon; None without a churn model."""

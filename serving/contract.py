@@ -202,6 +202,9 @@ class Worth(Answer):
     basis: Literal["experiment", "response", "prior"]
     assumed: bool = Field(default=False, description="True where the number rests on a stated prior.")
     bill: BillLines
+    fatigue_basis: Literal["experiment", "prior"] = Field(
+        default="prior", description="What the fatigue line rests on: randomised contacts, or the policy's constant."
+    )
 
 
 class ReasonLine(Answer):

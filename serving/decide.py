@@ -104,7 +104,7 @@ def appraise(
         if enrolment.overrides:
             policy = _under(policy, enrolment)
             who = portrait(snapshot, ask, learned, catalog.programme, policy)
-    past = history(snapshot.contacts, snapshot.at, policy.fatigue_days)
+    past = history(snapshot.contacts, snapshot.at, learned.fatigue.days if learned.fatigue else policy.fatigue_days)
     keep = eligibility.caller_filter(ask)
     contacts = contact_policy.contacting(snapshot, ask, past, policy, catalog.programme.timezone)
     now = eligibility.Circumstances(snapshot, ask, who, past, policy, held_out, enrolment.withheld, keep, contacts)

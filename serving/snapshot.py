@@ -126,6 +126,29 @@ class ResponseEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one candidate causes for one member, in baskets of the reward window against doing nothing."""
+
+    response: float | None
+    """Chance that it is accepted or redeemed; None leaves that to the prior."""
+    effect: float
+    low: float
+    high: float
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True)
+class FatigueEstimate:
+    """What a randomised volume of contacts said: one recent contact costs the next so many baskets."""
+
+    baskets: float
+    low: float
+    high: float
+    days: int
+    """What counts as recent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
     """What the champions say about this member. `products` are the best, scored and in order: (product_id, score)."""
 
@@ -133,6 +156,10 @@ class Learned:
     products: tuple[tuple[str, float], ...] = ()
     responses: Mapping[str, ResponseEstimate] = field(default_factory=dict)
     """Candidate type → estimate; only where an experiment stands behind it."""
+    effects: Mapping[str, Estimate] = field(default_factory=dict)
+    """Candidate id → what it causes for this very member; goes before its type's."""
+    fatigue: FatigueEstimate | None = None
+    """Goes before the policy's constants."""
     versions: Mapping[str, str] = field(default_factory=dict)
     traits: Mapping[str, Trait] = field(default_factory=dict)
     """Product id → what it is, where the request wants a mixed list."""
@@ -165,6 +192,8 @@ class Value:
     bill: Bill
     effect_interval: tuple[float, float] | None = None
     """Only where `basis` is `experiment`: a prior has none."""
+    fatigue_basis: Basis = "prior"
+    """What the line `fatigue` of the bill rests on: the policy's constant, or a randomised volume of contacts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Terms:
     """Points beyond the usual ones, as a multiple of those."""
     contact_cost: float
     lever: float
+    id: str = ""
 
 
 class Worth(NamedTuple):
@@ -52,6 +53,7 @@ class Worth(NamedTuple):
     effect: float
     basis: Basis
     interval: tuple[float, float] | None
+    fatigue_basis: Basis = "prior"
 
 
 NOTHING = Worth((0, 0, 0, 0, 0, 0, 0), 0, 0, 0.0, 0.0, 0.0, "prior", None)
@@ -75,6 +77,7 @@ def terms(candidate: Candidate, policy: Policy) -> Terms:
         more_points=max(money.points - 1.0, 0.0) if multiplier else 0.0,
         contact_cost=money.contact_cost,
         lever=candidate.lever,
+        id=candidate.id,
     )
 
 
@@ -92,30 +95,46 @@ def worth(
     Args:
         offer: the candidate's economics.
         who: the member.
-        learned: an experiment's estimate for the candidate's type goes before the prior.
+        learned: what experiments say of the candidate, else of its type, goes before the prior.
         policy: weights and prices.
         programme: what points cost.
         channel: the rules of the channel it would go through; None where that is not known.
-        recent: contacts in the policy's `fatigue_days`; each one makes the next dearer.
+        recent: contacts in the days that fatigue counts; each one makes the next dearer.
     """
-    estimate = learned.responses.get(offer.type)
-    if estimate is None:
-        response = min(offer.response * who.response_factor, _HIGHEST)
-        effect = response * min(offer.effect_share * who.effect_factor, 1.0)
-        basis: Basis = "prior"
-        interval = None
-    else:
-        response, effect, basis = estimate.response, estimate.effect, "experiment"
-        interval = (estimate.low, estimate.high)
+    response, effect, basis, interval = _caused(offer, who, learned)
     margin = round(effect * who.margin * UNITS)
     lifetime = round(policy.delta * who.churn * offer.retention * response * who.year_margin * UNITS)
     discount, liability = _given(offer, who, response, programme)
     contact = -round((offer.contact_cost + (channel.contact_cost if channel else 0.0)) * UNITS)
-    fatigue = -round(channel.fatigue * recent * UNITS) if channel and recent else 0
+    fatigue = -round(_tired(channel, learned, who) * recent * UNITS) if recent else 0
     net = margin + lifetime + discount + liability + contact + fatigue
     pull = net * offer.lever if net > 0 else float(net)
     lines = (margin, lifetime, discount, liability, contact, fatigue, 0)
-    return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval)
+    return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval, _fatigue_basis(learned))
+
+
+def _caused(offer: Terms, who: Portrait, learned: Learned) -> tuple[float, float, Basis, tuple[float, float] | None]:
+    """Response, effect in baskets, and what they rest on: the candidate's own, that of its type, else τ = ρ·p."""
+    assumed = min(offer.response * who.response_factor, _HIGHEST)
+    own = learned.effects.get(offer.id)
+    if own is not None:
+        interval = None if own.basis == "prior" else (own.low, own.high)
+        return assumed if own.response is None else own.response, own.effect, own.basis, interval
+    group = learned.responses.get(offer.type)
+    if group is not None:
+        return group.response, group.effect, "experiment", (group.low, group.high)
+    return assumed, assumed * min(offer.effect_share * who.effect_factor, 1.0), "prior", None
+
+
+def _tired(channel: ChannelRules | None, learned: Learned, who: Portrait) -> float:
+    """What each recent contact costs: baskets it was seen to cost, at the member's margin, else the policy's price."""
+    if learned.fatigue is not None:
+        return max(learned.fatigue.baskets, 0.0) * who.margin
+    return channel.fatigue if channel else 0.0
+
+
+def _fatigue_basis(learned: Learned) -> Basis:
+    return "prior" if learned.fatigue is None else "experiment"
 
 
 def _given(offer: Terms, who: Portrait, response: float, programme: Programme) -> tuple[int, int]:
@@ -142,4 +161,5 @@ def written(one: Worth) -> Value:
         basis=one.basis,
         bill=Bill(margin, lifetime, discount, liability, contact, fatigue, budget_price),
         effect_interval=one.interval,
+        fatigue_basis=one.fatigue_basis,
     )

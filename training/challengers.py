@@ -22,7 +22,7 @@ from features.entities import Programme
 from features.learned import form_name, golden, save
 from features.learned.churn import save_churn
 from features.workspace import Workspace
-from training import churn, churn_report, evaluate, frames, recipes, response
+from training import churn, churn_report, evaluate, fatigue, frames, recipes, response
 from training.churn import ChurnConfig
 from training.frames import Cuts
 from training.ledger import Ledger
@@ -165,6 +165,9 @@ def responses(task: Task) -> Trained:
             f"{config.window_days} days closed by {task.at:%Y-%m-%d}; decisions go on resting on the policy's priors"
         )
     response.save(kept, task.folder / "response")
+    tired = fatigue.estimate(task.ws.tables, task.at, task.config.fatigue)
+    if tired is not None and fatigue.says_enough(tired, task.config.fatigue):
+        fatigue.save(tired, task.folder / "response")
     table = response.table(found)
     table.to_csv(task.exhibit("responses.csv"), index=False)
     draft = Draft(
@@ -172,7 +175,7 @@ def responses(task: Task) -> Trained:
         form="response",
         folder=task.folder / "response",
         lineage=task.lineage((), as_json(config)),
-        metrics={f"effect_{one.type}": one.effect for one in found},
+        metrics={f"effect_{one.type}": one.effect for one in found} | fatigue.metrics(tired),
         exhibits=(task.exhibit("responses.csv"),),
     )
     return Trained(draft, f"response: effects of {len(kept)} types of candidates, {int(table['n'].sum())} decisions")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from training.churn import ChurnConfig
+from training.effects.config import EffectConfig
+from training.fatigue import FatigueConfig
 from training.lifetime import LifetimeConfig
 from training.recipes import Limits, RecipeError, config_from
 from training.response import ResponseConfig
@@ -31,12 +33,23 @@ class TasteConfig:
         default_factory=lambda: {"popularity": {}, "repeat": {}, "als": {}}
     )
     """Recipe → its own settings; what is not given keeps the recipe's default."""
+    slow: tuple[str, ...] = ("blend", "lightfm_hybrid")
+    """Recipes that a quick contest leaves out."""
     slice_days: int = Field(default=28, ge=1)
     """The end of the history that recipes are judged on and do not learn from."""
     k: int = Field(default=10, ge=1)
     """How many products a list has when it is judged."""
     limits: Limits = field(default_factory=Limits)
     """What one fit may take; a recipe that would take more is skipped and says why."""
+
+    def quick(self) -> tuple[TasteConfig, tuple[str, ...]]:
+        """The contest without its slow recipes, and which those were; itself if only such are in it."""
+        fast = {name: given for name, given in self.recipes.items() if name not in self.slow}
+        return (
+            (replace(self, recipes=fast), tuple(name for name in self.recipes if name not in fast))
+            if fast
+            else (self, ())
+        )
 
 
 @checked(frozen=True, config=_CLOSED)
@@ -69,6 +82,8 @@ class TrainingConfig:
     churn: ChurnConfig = field(default_factory=ChurnConfig)
     lifetime: LifetimeConfig = field(default_factory=LifetimeConfig)
     response: ResponseConfig = field(default_factory=ResponseConfig)
+    effects: EffectConfig = field(default_factory=EffectConfig)
+    fatigue: FatigueConfig = field(default_factory=FatigueConfig)
     gate: GateConfig = field(default_factory=GateConfig)
 
 
@@ -93,7 +108,7 @@ def parse(written: object, name: str = "training.yaml") -> TrainingConfig:
         config = TypeAdapter(TrainingConfig).validate_python(written)
     except ValidationError as broken:
         raise SettingsError("\n".join(f"{name}: {_said(error)}" for error in broken.errors())) from broken
-    for recipe, settings in config.taste.recipes.items():
+    for recipe, settings in (*config.taste.recipes.items(), *((name, {}) for name in config.taste.slow)):
         try:
             config_from(recipe, settings)
         except RecipeError as broken:

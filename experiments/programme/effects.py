@@ -85,3 +85,26 @@ def caused(life: Life) -> tuple[Floats, Floats, int]:
     purchase: Floats = (lift * (1 - natural[:, None]) - drop * natural[:, None]).sum(axis=0)
     baskets: Floats = (lift - drop * (came / kept)[:, None]).sum(axis=0)
     return purchase, baskets, len(member)
+
+
+def by_decision(life: Life) -> dict[str, Floats]:
+    """One entry for each decision of a block drawn by lot: who, when, with which chance, and what it caused.
+
+    Returns:
+        `member` (place in the block), `at` (days), `contacted` (0 or 1), `chance` of being contacted, and `effect` on
+        baskets in the window, as it stands after the contacts before; 0 where nothing was done.
+    """
+    who = life.shelf.truth
+    member, arm = life.log.wholes("decided", "member", "arm")
+    at, probability, natural, reach, warm = life.log.columns("decided", "at", "probability", "natural", "reach", "warm")
+    lot = np.isfinite(probability)
+    lift, drop = (offers.of_arm(life.world, table[member], arm) for table in (who.lift, who.drop))
+    nothing = np.array([life.world.arms[0].cold, life.world.arms[0].warm])
+    found = {
+        "member": member.astype(np.float64),
+        "at": at,
+        "contacted": (arm > 0).astype(np.float64),
+        "chance": 1.0 - nothing[warm.astype(np.int64)],
+        "effect": reach * lift - drop * natural,
+    }
+    return {name: values[lot] for name, values in found.items()}

@@ -66,7 +66,7 @@ def test_a_night_lasts_as_long_as_the_members_own_clock_says(
 ) -> None:
     rules, start, end = policy(quiet_hours=NIGHT), local(asleep, zone), local(awake, zone)
     assert end - start == hours * 3600
-    where = {"zone": str(zone)}
+    where: dict[str, Any] = {"zone": str(zone)}
     assert judge(rules, at=start, **where) == Suppressed("x", "contact_policy", "QUIET_HOURS", end)
     assert judge(rules, at=start - 1, **where) is None
     assert judge(rules, at=end - 1, **where) == Suppressed("x", "contact_policy", "QUIET_HOURS", end)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from math import nan
 
@@ -11,7 +12,7 @@ from features.entities import Candidate, Economics
 from serving import value
 from serving.policy import Policy
 from serving.portrait import portrait
-from serving.snapshot import Learned, ResponseEstimate, Snapshot, Value
+from serving.snapshot import FatigueEstimate, Learned, ResponseEstimate, Snapshot, Value
 from tests.serving.deciding import CATALOG, FEATURES, KNOWN, POLICY, ask, member, stranger, varied
 
 
@@ -179,3 +180,15 @@ def test_the_lines_of_every_bill_add_up_to_net_exactly(
     assert bill.discount <= 0
     assert bill.liability <= 0
     assert 0 <= found.effect <= found.response <= 0.95
+
+
+def test_fatigue_that_was_seen_goes_before_the_policys_price_and_never_pays_for_contacts() -> None:
+    """Margin of a basket is 10: two recent contacts of 0.012 baskets each cost 0.24."""
+    mail = offer("gift", cost=1.0)
+    seen = replace(KNOWN, fatigue=FatigueEstimate(0.012, 0.003, 0.021, 30))
+    assumed, found = worth(mail, channel="email", recent=2), worth(mail, learned=seen, channel="email", recent=2)
+    assert (assumed.bill.fatigue, assumed.fatigue_basis) == (-0.08, "prior")
+    assert (found.bill.fatigue, found.fatigue_basis) == (-0.24, "experiment")
+    assert worth(mail, learned=seen, channel="email", recent=0).bill.fatigue == 0.0
+    welcome = replace(KNOWN, fatigue=FatigueEstimate(-0.003, -0.011, 0.005, 30))
+    assert worth(mail, learned=welcome, channel="email", recent=2).bill.fatigue == 0.0
