@@ -58,7 +58,8 @@ def derive(
         upto: Lots that expire after this moment are still open; what happens after it is left out.
         redemptions: Columns `entry_id, member_id, points` (> 0), `occurred_at` and `known_at`: what members redeemed,
             taken from the lots that expire soonest. A redemption of more points than there are takes what there is.
-            With a column `restores` (null, or the entry_id of a redemption) a row gives points back instead.
+            With a column `restores` (null, or the entry_id of a redemption) a row gives points back instead; with a
+            column `share` it takes that share of what there is.
         engagements: The table of engagements; without it no engagement earns.
         products: The table of products, for rules that name categories.
         audience: Rule → the members it is for, for rules that name segments.

@@ -165,11 +165,26 @@ def nightly(
     ] = None,
     channel: Annotated[str, typer.Option(help="Channel of the campaign file.")] = "email",
 ) -> None:
-    """The night's work: ingest, features, train, gate, export. Run again after a kill, it goes on where it was."""
+    """The night's work: ingest, features, train, gate, prices, export. Run again after a kill, it goes on where it was."""
     from tessera import night
     from tessera.setup import locate
 
     raise typer.Exit(night.run(locate(home, configs), channel, out))
+
+
+@app.command()
+def prices(
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    channel: Annotated[str, typer.Option(help="Assumed of visits while there are no decisions yet.")] = "email",
+    sample: Annotated[int, typer.Option(help="Visits to appraise.", min=100)] = 2_000,
+    hourly: Annotated[bool, typer.Option("--hourly", help="Go on every hour until stopped.")] = False,
+) -> None:
+    """Solve for the shadow prices of the budgets with what is left of them; the running service takes them up."""
+    from tessera import prices as job
+    from tessera.setup import locate
+
+    raise typer.Exit(job.run(locate(home, configs), channel, sample, hourly=hourly))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import floor
 from typing import Any, Literal
 
 Kind = Literal["earn", "adjust", "reverse", "expire", "redeem", "restore"]
@@ -35,6 +36,8 @@ class Movement:
     expires_at: datetime | None = None
     restores: str | None = None
     """The redemption that is rolled back."""
+    share: float | None = None
+    """Redeem this share of what there is, in whole points, in the place of `points`."""
 
 
 @dataclass(slots=True)
@@ -116,6 +119,7 @@ def _expiries(given: Iterable[Movement], upto: datetime) -> list[Movement]:
 def _earn(book: _Book, one: Movement) -> Iterator[Entry]:
     lot_id = one.lot_id or one.entry_id
     lot = book.lots.setdefault(lot_id, _Lot(lot_id, one.at, one.known_at, one.expires_at))
+    lot.expires_at = lot.expires_at or one.expires_at  # an adjustment may come before the lot itself
     taken = max(one.points, -lot.left)
     if taken:
         lot.left += taken
@@ -169,10 +173,11 @@ def _expire(book: _Book, one: Movement) -> Iterator[Entry]:
 
 
 def _redeem(book: _Book, one: Movement) -> Iterator[Entry]:
-    wanted = one.points
-    for lot in book.open_lots(one.at):
+    there = [lot for lot in book.open_lots(one.at) if one.lot_id in (None, lot.lot_id)]
+    wanted = one.points if one.share is None else floor(one.share * sum(lot.left for lot in there))
+    for lot in there:
         taken = min(wanted, lot.left)
-        if taken > 0 and one.lot_id in (None, lot.lot_id):
+        if taken > 0:
             lot.left -= taken
             lot.spent += taken
             wanted -= taken

@@ -78,7 +78,7 @@ def movements(
 
 def movement(row: Mapping[Any, Any]) -> Movement:
     """One row with `kind` and `at` as a movement; missing values become None."""
-    lot, expires, restores = (row.get(name) for name in ("lot_id", "expires_at", "restores"))
+    lot, expires, restores, share = (row.get(name) for name in ("lot_id", "expires_at", "restores", "share"))
     return Movement(
         kind=row["kind"],
         entry_id=row["entry_id"],
@@ -88,6 +88,7 @@ def movement(row: Mapping[Any, Any]) -> Movement:
         lot_id=None if pd.isna(lot) else lot,
         expires_at=None if pd.isna(expires) else expires,
         restores=None if pd.isna(restores) else restores,
+        share=None if pd.isna(share) else share,
     )
 
 
@@ -110,3 +111,33 @@ def played(
     ]
     everything = pd.concat([entries, finish(pd.DataFrame(rows), POINTS)] if rows else [entries], ignore_index=True)
     return finish(everything.sort_values(["member_id", "occurred_at", "entry_id"]), POINTS)
+
+
+def settled(entries: pd.DataFrame, upto: datetime) -> pd.DataFrame:
+    """A ledger in which every redemption names the lots it came from.
+
+    A redemption that the service was told of lies in a lot of its own until the ledger is computed anew; here it is
+    taken from the member's lots that expire soonest. Rows of members without such redemptions stay as they are.
+
+    Args:
+        entries: The table of points.
+        upto: Lots that expire after this moment are still open.
+    """
+    best = entries.groupby("lot_id")["points"].max()
+    orphans = frozenset(best.index[best < 0])
+    if not orphans:
+        return entries
+    concerned = entries["member_id"].isin(entries.loc[entries["lot_id"].isin(orphans), "member_id"])
+    some = entries[concerned & (entries["type"] != "expire")]
+    free = some["lot_id"].isin(orphans)
+    back = (some["type"] == "redeem") & (some["points"] > 0)
+    moves = some.assign(
+        kind=some["type"].where(~back, "adjust"),
+        at=some["occurred_at"],
+        lot_id=some["lot_id"].where(~free, None),
+        points=some["points"].where(some["type"].isin(["earn", "adjust"]), some["points"].abs()),
+    )
+    by_member = {
+        str(name): [movement(row) for row in rows.to_dict("records")] for name, rows in moves.groupby("member_id")
+    }
+    return played(entries[~concerned], by_member, upto, frozenset())

@@ -69,8 +69,13 @@ def redemption_chance(model: RedemptionModel, age_days: Any, days_left: Any, bal
     start = np.clip(age / model.step_days, 0.0, last)
     end = np.clip(start + np.maximum(left, 0.0) / model.step_days, start, last)
     mark = np.minimum(start.astype(np.int64), model.ages - 1)
-    between = _at(model, group, mark, end) - _at(model, group, mark, start)
-    chance: Floats = -np.expm1(-between)
+    # Within the running step the hazard of its own landmark; of later steps, that of the two landmarks around the age.
+    turn = np.clip(mark + 1.0, start, end)
+    following = np.minimum(mark + 1, model.ages - 1)
+    now = _at(model, group, mark, turn) - _at(model, group, mark, start)
+    this, next_ = (_at(model, group, one, end) - _at(model, group, one, turn) for one in (mark, following))
+    part = np.clip(start - mark, 0.0, 1.0)
+    chance: Floats = -np.expm1(-(now + (1 - part) * this + part * next_))
     return np.clip(chance, 0.0, 1.0)
 
 
@@ -122,9 +127,12 @@ def _shrunk(gone: Floats, risk: Floats, coarser: Floats, prior: float) -> Floats
     return found
 
 
+def picks(n_buckets: int, draws: int, seed: int) -> Floats:
+    """(draws, n_buckets): how often each group of members counts in each draw."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_buckets, np.full(n_buckets, 1 / n_buckets), size=draws).astype(np.float64)
+
+
 def resampled(counts: Counts, draws: int, seed: int) -> list[RedemptionModel]:
     """The model fitted to groups of members drawn anew, `draws` times."""
-    rng = np.random.default_rng(seed)
-    buckets = len(counts.at_risk)
-    picks = rng.multinomial(buckets, np.full(buckets, 1 / buckets), size=draws)
-    return [fitted(counts, pick.astype(np.float64)) for pick in picks]
+    return [fitted(counts, pick) for pick in picks(len(counts.at_risk), draws, seed)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import datetime
 from typing import Any
 
@@ -78,8 +79,32 @@ def counted(entries: pd.DataFrame, at: datetime, life_days: float, seed: int = 0
     gone = np.where(whole & (risk > 0), np.maximum(gone, 0.0), 0.0)
     edges = _edges(balance, risk)
     group = np.searchsorted(edges, balance, side="right")
-    bucket = np.random.default_rng(seed).permutation(max(len(member_ids), 1))[owner] % BUCKETS
+    bucket = buckets(member_ids, seed)[owner]
     return Counts(step, edges, *(_tabled(table, group, bucket, len(edges) + 1) for table in (risk, gone)))
+
+
+def buckets(members: Any, seed: int) -> Whole:
+    """(n,): the group, below `BUCKETS`, with which each member is drawn anew; it hangs on nothing but id and seed."""
+    return np.array([zlib.crc32(f"{seed}:{member}".encode()) % BUCKETS for member in members], dtype=np.int64)
+
+
+def balances_before(entries: pd.DataFrame, redemptions: pd.DataFrame) -> Floats:
+    """(n,): what each member held just before a redemption.
+
+    Args:
+        entries: A ledger.
+        redemptions: Columns `member_id, occurred_at`.
+    """
+    ids = {member: number for number, member in enumerate(pd.unique(entries["member_id"]))}
+    key, times = entries["member_id"].map(ids).to_numpy(dtype=np.int64), _ms(entries["occurred_at"])
+    values = entries["points"].to_numpy(dtype=np.float64)
+    spent = entries["type"].to_numpy() == "redeem"
+    wanted = redemptions["member_id"].map(ids).fillna(-1).to_numpy(dtype=np.int64)
+    moments = _ms(redemptions["occurred_at"])[:, None]
+    others = _sums(key[~spent], times[~spent], values[~spent], wanted, moments)
+    before = others + _sums(key[spent], times[spent], values[spent], wanted, moments - 1)
+    found: Floats = np.where(wanted >= 0, before[:, 0], 0.0)
+    return found
 
 
 def _of_some_members(entries: pd.DataFrame, seed: int) -> pd.DataFrame:
