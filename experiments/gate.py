@@ -12,18 +12,19 @@ from pathlib import Path
 
 from experiments import contests
 from experiments.contests import Court, Verdict
+from experiments.effects_contest import judge_effects
 from experiments.lifetime_contest import judge_lifetime
-from features.learned import golden, load
+from features.learned import ProductForm, golden, load
 from features.learned.churn import load_churn
+from features.learned.effects import Effects
+from features.learned.effects_golden import check_effects
 from features.learned.lifetime import load_lifetime
 from features.learned.lifetime_golden import check_lifetime
-from features.learned.traits import Traits
-from features.learned.trees import Trees
 from features.workspace import Workspace
 from training import registry, vectors
 from training.records import Version
 
-JUDGES = {**contests.JUDGES, "lifetime": judge_lifetime}
+JUDGES = {**contests.JUDGES, "lifetime": judge_lifetime, "effects": judge_effects}
 
 
 class GateError(ValueError):
@@ -111,9 +112,14 @@ def _check(version: Version, folder: Path) -> None:
         golden.check_churn(load_churn(folder), version.record["golden"])
     elif version.name == "lifetime":
         check_lifetime(load_lifetime(folder), version.record["golden"])
+    elif version.name == "effects":
+        form = load(folder)
+        if not isinstance(form, Effects):
+            raise GateError(f"effects {version.number}: holds {version.record['form']}; train again")
+        check_effects(form, version.record["golden"])
     elif version.name == "taste":
         form = load(folder)
-        if isinstance(form, Trees | Traits):
+        if not isinstance(form, ProductForm):
             raise GateError(
                 f"taste {version.number}: holds {version.record['form']}, which rank no products; train again"
             )

@@ -2,17 +2,20 @@
 
 `τ_a(x) = level_a + slope_a · (h(x) − centre_a) + own_a · φ(x)`: a level of the candidate's own; one direction h in
 which members differ, the same for all candidates and followed by each as far as it was seen to; and what differs for
-this candidate alone. φ holds each feature's place among all members, between −1 and 1, and its square.
+this candidate alone. Where it is known who answers, that says how members differ too (`features.learned.answering`).
+φ holds each feature's place among all members, between −1 and 1, and its square.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.learned.answering import Answering
 from features.learned.faults import LearnedError, finite, shaped
 from features.learned.trees import Trees
 
@@ -22,6 +25,15 @@ NEW = ""
 EXPECTED = "expected"
 """The feature after all others: the outcome that is expected of the member anyway."""
 _ROWS = 512
+
+
+class Told(NamedTuple):
+    """What is said of n members and all k rows; each (n, k)."""
+
+    effect: Floats
+    error: Floats
+    response: Floats
+    """Chance that it is accepted or redeemed; NaN where nothing is known of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +64,8 @@ class Effects:
     """The other part of h, over f + 1 features."""
     expected: Trees
     """The outcome expected anyway, over f features."""
+    answers: Answering
+    """Who answers, and the part of the effect that follows from it."""
 
     def __post_init__(self) -> None:
         f, k = len(self.feature_names), len(self.arms)
@@ -108,42 +122,34 @@ class Effects:
 
         The error is that of the mean effect among members whom the model takes for alike, not of one member's own.
         """
-        effect, error = self.everything(rows)
-        return effect[:, : self.known], error[:, : self.known]
+        told = self.everything(rows)
+        return told.effect[:, : self.known], told.error[:, : self.known]
 
-    def predict_one(self, row: Floats) -> tuple[Floats, Floats]:
-        """Effects and standard errors of one member, (k,) each, NEW ones included."""
-        effect, error = self.everything(row[None, :])
-        return effect[0], error[0]
-
-    def everything(self, rows: Floats) -> tuple[Floats, Floats]:
-        """As `predict`, (n, k) each, NEW ones included."""
+    def everything(self, rows: Floats) -> Told:
+        """For all rows of the form, NEW ones included."""
         rows = np.ascontiguousarray(rows, np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.feature_names):
             raise LearnedError(f"effects: rows of shape {rows.shape}, {len(self.feature_names)} features were learned")
-        rows = np.column_stack([rows, self.expected.raw(rows)])
-        basis = self._basis(rows)
-        turn = (basis @ self.weight + self._grown(rows))[:, None] - self.centre
+        more = np.column_stack([rows, self.expected.raw(rows)])
+        phi = basis(more, self.knots, self.places)
+        turn = (phi @ self.weight + self._grown(more))[:, None] - self.centre
         effect = self.level + self.slope * turn
         if self._any_own:
-            effect = effect + basis @ self.own.T
-        return effect, np.sqrt(self.level_variance + self.slope_variance * turn**2)
+            effect = effect + phi @ self.own.T
+        error = np.sqrt(self.level_variance + self.slope_variance * turn**2)
+        if not self.answers.known:
+            return Told(effect, error, np.full_like(effect, np.nan))
+        log_odds = self.answers.log_odds(rows)
+        if self.answers.share:
+            effect = effect + self.answers.apart(log_odds, phi[:, : more.shape[1]])
+        return Told(effect, error, self.answers.response(log_odds, effect))
 
     @cached_property
     def _any_own(self) -> bool:
         return bool(self.own.any())
 
-    @cached_property
-    def _any_linear(self) -> bool:
-        return bool(self.weight.any() or self.own.any())
-
     def _grown(self, rows: Floats) -> Floats:
         return self.trees.raw(rows) if len(self.trees.split_starts) > 1 else np.zeros(len(rows))
-
-    def _basis(self, rows: Floats) -> Floats:
-        if not self._any_linear:
-            return np.zeros((len(rows), len(self.weight)))
-        return basis(rows, self.knots, self.places)
 
 
 def basis(rows: Floats, knots: Floats, places: Floats) -> Floats:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.learned.answering import Answering
 from features.learned.blend import Blend
 from features.learned.counts import Counts
 from features.learned.effects import Effects
@@ -27,7 +28,7 @@ from features.learned.trees import Trees
 
 ProductForm = Popularity | Factors | ItemItem | Linear | Counts | Blend
 """Whatever scores all products for one member."""
-Form = ProductForm | Trees | Traits | Effects
+Form = ProductForm | Trees | Traits | Effects | Answering
 
 FORMS: dict[str, type[Form]] = {
     "popularity": Popularity,
@@ -39,6 +40,7 @@ FORMS: dict[str, type[Form]] = {
     "traits": Traits,
     "blend": Blend,
     "effects": Effects,
+    "answering": Answering,
 }
 ARRAYS, DESCRIPTION = "arrays.npz", "form.json"
 _LAYOUT = 1

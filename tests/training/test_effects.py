@@ -67,7 +67,7 @@ def test_an_arm_hardly_drawn_starts_from_its_group_and_a_new_one_too() -> None:
     few, _ = _world(6000, 3, apart=0.0, rare=0.003)
     assert 2 <= (few.arm == 4).sum() <= 40
     model = _learn(few)
-    found, error = (each[0] for each in model.everything(few.features[:1]))
+    found, error, _ = (each[0] for each in model.everything(few.features[:1]))
     rows = {name: model.row(name, group) for name, group in (("p2", "points"), ("later", "points"), ("odd", "odd"))}
     assert abs(found[rows["p2"]] - found[model.row("p1", "points")]) < 0.15
     assert rows["later"] >= model.known and model.groups[rows["later"]] == "points"
@@ -89,10 +89,10 @@ def test_it_is_kept_and_read_back_as_it_was_and_answers_one_as_it_answers_many(t
     learned.save(model, tmp_path)
     again = learned.load(tmp_path)
     assert isinstance(again, Effects)
-    many, errors = again.everything(units.features[:50])
+    many, errors, _ = again.everything(units.features[:50])
     np.testing.assert_array_equal(many, model.everything(units.features[:50])[0])
     for row in range(50):
-        one, error = again.predict_one(units.features[row])
+        one, error, _ = (each[0] for each in again.everything(units.features[row : row + 1]))
         np.testing.assert_allclose(one, many[row], atol=1e-12)
         np.testing.assert_allclose(error, errors[row], atol=1e-12)
 

@@ -10,6 +10,13 @@ from pydantic.dataclasses import dataclass
 class EffectConfig:
     """Settings of the learner. None of them was chosen with a world's true effects."""
 
+    enough: int = Field(default=400, ge=10)
+    """Decisions drawn by lot for doing nothing, and as many for all candidates together, below which the prior says
+    more."""
+    most: int = Field(default=60_000, ge=1000)
+    """Decisions learned from at most; whole members are left out by lot."""
+    judged_share: float = Field(default=0.3, gt=0, lt=1)
+    """The youngest decisions, held back to say what effects learned before them are worth."""
     folds: int = Field(default=5, ge=2)
     """Parts of the members; what a part is judged by was learned from the others."""
     least_probability: float = Field(default=0.005, ge=0, lt=1)

@@ -33,6 +33,11 @@ class Places:
     basis: Floats
     """(n, 2f)"""
 
+    @property
+    def ranks(self) -> Floats:
+        """(n, f): the places alone."""
+        return self.basis[:, : len(self.knots)]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Direction:

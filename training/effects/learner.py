@@ -16,11 +16,12 @@ import numpy as np
 
 from features.entities import DO_NOTHING
 from features.learned import from_lightgbm
-from features.learned.effects import EXPECTED, NEW, Effects
-from features.learned.trees import Trees
+from features.learned.effects import Effects
 from training.effects import inputs
+from training.effects.answers import Answers, learn_answers
+from training.effects.assembly import Parts, assembled, calibrated
 from training.effects.config import EffectConfig
-from training.effects.direction import Direction, Places, columns, direction, no_trees, places, ridge
+from training.effects.direction import Direction, Places, columns, direction, places, ridge
 from training.effects.inputs import Drawn, Floats, Whole
 from training.effects.pseudo import Pseudo, outcome_model, pseudo
 from training.effects.shrinkage import Shrunk, shrink
@@ -43,6 +44,12 @@ class Story:
     gains: dict[str, tuple[float, float]] = field(default_factory=dict)
     own: float = 0.0
     """The ridge of what differs for single arms; 0 where nothing of that was kept."""
+    direct: float = 1.0
+    """Weight of what the outcome itself says of members' differences."""
+    answered: float = 0.0
+    """Weight of what answers say of them."""
+    told: Floats = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
+    """(n, k − 1): effects of the units, from other members."""
 
 
 def fit(
@@ -56,6 +63,7 @@ def fit(
     member: Whole | None = None,
     feature_names: Sequence[str] | None = None,
     arms: Sequence[str] | None = None,
+    responded: Floats | None = None,
 ) -> Effects:
     """Learn effects, in units of `outcome`.
 
@@ -69,6 +77,8 @@ def fit(
         member: (n,), rows of one member hang together; None: each row another member.
         feature_names: (f,).
         arms: (k,), ids; None numbers them.
+        responded: (n,), 1 where what was given was accepted or redeemed; says more of effects, and makes
+            `.everything(features).response`.
 
     Returns:
         `.predict(features)` → effects and standard errors, (n, k) each, with 0 for doing nothing; and in the same form
@@ -80,13 +90,18 @@ def fit(
     units = inputs.drawn(features, arm, chances, outcome, None if groups is None else tuple(groups), member)
     names = tuple(feature_names or (f"f{each}" for each in range(features.shape[1])))
     ids = tuple(arms or (DO_NOTHING.id, *(str(each) for each in range(1, chances.shape[1]))))
-    return learn(units, names, ids, config or EffectConfig())[0]
+    return learn(units, names, ids, config or EffectConfig(), responded)[0]
 
 
 def learn(
-    units: Drawn, feature_names: tuple[str, ...], arms: tuple[str, ...], config: EffectConfig
+    units: Drawn,
+    feature_names: tuple[str, ...],
+    arms: tuple[str, ...],
+    config: EffectConfig,
+    responded: Floats | None = None,
 ) -> tuple[Effects, Story]:
     """As `fit`, and what was found on the way."""
+    bare = units
     part = inputs.parts(units.member, config.folds, config.seed)
     expected = from_lightgbm(outcome_model(units, config).model_to_string())
     seen = pseudo(units, part, config)
@@ -104,10 +119,37 @@ def learn(
     slope, kept, t = _slopes(units, seen, found, usable, group, config)
     told = _told(seen, found, pooled, slope, kept, usable)
     own, strength = _own(units, seen, told, place, usable, config)
-    h = found.at(units.features, place) if kept else np.zeros(len(units.arm))
-    names = (feature_names, arms, units.groups)
-    form = _form(seen, names, place, found, h, usable, level, slope, kept, own, expected)
-    return form, Story(found.shape if kept else "constant", kept, t, found.gains, strength)
+    answers = None if responded is None else learn_answers(bare, place.ranks, responded, seen, config)
+    told, mine, theirs = _both_views(units, seen, told, pooled, answers, config)
+    form = assembled(
+        Parts(seen, place, found, usable, level, slope, kept * mine, own, mine, expected, answers, theirs),
+        (feature_names, arms, units.groups),
+        units.features,
+    )
+    if answers is not None and responded is not None:
+        form = calibrated(form, units, told, answers, responded)
+    story = Story(found.shape if kept else "constant", kept, t, found.gains, strength, mine, theirs, told)
+    return form, story
+
+
+def _both_views(
+    units: Drawn, seen: Pseudo, told: Floats, level: Floats, answers: Answers | None, config: EffectConfig
+) -> tuple[Floats, float, float]:
+    """Effects on members left out, and how much of each of the two views enters: half, as far as both are borne out."""
+    if answers is None:
+        return told, 1.0, 0.0
+    middle = (seen.weight * answers.view).sum(axis=0) / np.maximum(seen.weight.sum(axis=0), 1e-12)
+    one, two = told - level, answers.view - middle
+    both = (one + two) / 2
+    pooled, t = _borne_out(units, seen, (seen.share * both).sum(axis=1))
+    if t <= 0:
+        return told, 1.0, 0.0
+    half = t**2 / (t**2 + config.evidence**2) * min(_STEEPEST, pooled) / 2
+    return level + 2 * half * both, half, half
+
+
+_STEEPEST = 2.0
+"""Half of two views says half of what only one of them sees; more than twice is not believed."""
 
 
 def _levels(units: Drawn, seen: Pseudo) -> tuple[Floats, Floats]:
@@ -142,10 +184,21 @@ def _slopes(
     raw = (weight * aside * beyond).sum(axis=0) / below
     pulls = weight * aside * (beyond - raw * aside) / below
     slope = shrink(raw, _covariance(pulls, units.member), group)
-    t = slope.common / max(slope.common_variance, 1e-300) ** 0.5
+    pooled, t = _borne_out(units, seen, found.left_out)
     # A slope above 1 would say more than was learned; it only ever shrinks.
-    kept = t**2 / (t**2 + config.evidence**2) * min(1.0, 1.0 / slope.common) if t > 0 else 0.0
+    kept = t**2 / (t**2 + config.evidence**2) * min(1.0, 1.0 / pooled) if t > 0 else 0.0
     return (slope, kept, t) if kept else (None, 0.0, t)
+
+
+def _borne_out(units: Drawn, seen: Pseudo, left_out: Floats) -> tuple[float, float]:
+    """Slope of all arms together along the direction on members left out, and its t."""
+    weight = seen.mixed_weight * seen.certain
+    aside = left_out - weight @ left_out / weight.sum()
+    beyond = seen.mixed - weight @ seen.mixed / weight.sum()
+    below = float(weight @ aside**2)
+    slope = float((weight * aside) @ beyond) / below
+    pulls = np.bincount(units.member, weight * aside * (beyond - slope * aside) / below)
+    return slope, slope / max(float(np.sqrt((pulls**2).sum())), 1e-300)
 
 
 def _middle(weight: Floats, values: Floats) -> Floats:
@@ -202,69 +255,3 @@ def _own_gain(
             guess = rows[rest] @ ridge(rows[learn], apart[learn, column], w[learn], strengths)
             gain[:, rest] += (w[rest, None] * (2 * apart[rest, column, None] * guess - guess**2)).T
     return gain
-
-
-def _form(
-    seen: Pseudo,
-    names: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
-    place: Places,
-    found: Direction,
-    h: Floats,
-    usable: Whole,
-    level: Shrunk,
-    slope: Shrunk | None,
-    kept: float,
-    own: Floats | None,
-    expected: Trees,
-) -> Effects:
-    """Put it together: doing nothing, the arms, a new arm of each group, a new one of a new group."""
-    feature_names, arms, groups = names
-    k = len(arms)
-    rows = _rows(usable, level.groups, groups)
-    weight = seen.weight[:, usable]
-    middle = _middle(weight, h)
-    many = len(level.mean)
-    centre = np.concatenate((middle, np.full(many - len(usable), middle.mean())))
-    alone = np.zeros((many, place.basis.shape[1]))
-    mean = level.mean.copy()
-    if own is not None:
-        alone[: len(usable)] = own[usable]
-        mean[: len(usable)] -= (alone[: len(usable)] * ((weight.T @ place.basis) / weight.sum(axis=0)[:, None])).sum(
-            axis=1
-        )
-    ends = np.zeros(many) if slope is None else slope.mean * kept
-    wide = np.zeros(many) if slope is None else slope.variance * kept**2
-    return Effects(
-        feature_names=np.array(feature_names, np.str_),
-        arms=np.array([*arms, *[NEW] * (len(rows) - k)], np.str_),
-        groups=np.array([*groups, *level.groups, NEW], np.str_),
-        knots=place.knots,
-        places=place.places,
-        level=_spread(mean, rows),
-        level_variance=_spread(level.variance, rows),
-        slope=_spread(ends, rows),
-        slope_variance=_spread(wide, rows),
-        centre=_spread(centre, rows),
-        weight=found.weight if kept else np.zeros_like(found.weight),
-        own=_spread(alone, rows),
-        trees=_named(found.trees if kept else no_trees(len(feature_names) + 1), (*feature_names, EXPECTED)),
-        expected=_named(expected, feature_names),
-    )
-
-
-def _rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...]) -> list[int]:
-    """For each row of the form its row among what was shrunk, −1 for doing nothing; a bare arm starts as its group."""
-    learned = {int(column) + 1: row for row, column in enumerate(usable)}
-    new = {group: len(usable) + row for row, group in enumerate(known_groups)}
-    any_new = len(usable) + len(known_groups)
-    arms = [learned.get(arm, new.get(groups[arm], any_new)) for arm in range(1, len(groups))]
-    return [-1, *arms, *new.values(), any_new]
-
-
-def _spread(values: Floats, rows: list[int]) -> Floats:
-    found: Floats = np.concatenate((values, np.zeros_like(values[:1])))[rows]
-    return found
-
-
-def _named(trees: Trees, names: tuple[str, ...]) -> Trees:
-    return replace(trees, feature_names=np.array(names, np.str_))
