@@ -1,6 +1,6 @@
 """The model registry: every trained version with its lineage, and the bundles that serving reads.
 
-The only door to MLflow, which keeps runs, versions and aliases in one SQLite file below the workspace. A version is a
+MLflow (`training.mlflow_store`) keeps runs, versions and aliases in one SQLite file below the workspace. A version is a
 folder of arrays and JSON, never a pickle; `record.json` beside it says what it is made of, with a SHA-256 per file.
 Promotion copies such a folder to `bundles/<model>/<version>/` and points `champions.json` at it, so that serving needs
 neither MLflow nor its database.
@@ -8,18 +8,17 @@ neither MLflow nor its database.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from features.workspace import Workspace
+from training.mlflow_store import client_of, database, experiment, folder_of, locked
 from training.records import Draft, RegistryError, SearchTrial, Version, as_json, digest, record_of, tags
 
 Alias = Literal["champion", "challenger", "previous"]
@@ -32,9 +31,9 @@ _SHOWN = 480
 
 def log_version(ws: Workspace, draft: Draft) -> Version:
     """Log a run with the draft's files, parameters, metrics and pictures, and register it as the next version."""
-    client = _client(ws)
+    client = client_of(ws)
     record = record_of(draft)
-    run = client.create_run(_experiment(ws, client, draft.name), run_name=f"{draft.name} {draft.form}")
+    run = client.create_run(experiment(ws, client, draft.name), run_name=f"{draft.name} {draft.form}")
     run_id: str = run.info.run_id
     _log_batch(client, run_id, record)
     client.log_artifacts(run_id, str(draft.folder), _FORM)
@@ -43,7 +42,7 @@ def log_version(ws: Workspace, draft: Draft) -> Version:
         client.log_artifact(run_id, str(exhibit), "exhibits")
     client.set_terminated(run_id)
     number = _register(client, draft.name, run_id, f"{run.info.artifact_uri}/{_FORM}", tags(record))
-    return Version(draft.name, number, run_id, _folder(ws, run_id) / _FORM, record)
+    return Version(draft.name, number, run_id, folder_of(ws, run_id) / _FORM, record)
 
 
 def log_search(
@@ -67,25 +66,25 @@ def log_search(
     Returns:
         The run, for the next session.
     """
-    client = _client(ws)
-    experiment = _experiment(ws, client, f"tune {recipe}")
+    client = client_of(ws)
+    place = experiment(ws, client, f"tune {recipe}")
     if parent is None:
-        parent = str(client.create_run(experiment, run_name=f"tune {recipe}").info.run_id)
+        parent = str(client.create_run(place, run_name=f"tune {recipe}").info.run_id)
     for key, value in tags.items():
         client.set_tag(parent, key, value)
     for trial in trials:
-        _log_trial(client, experiment, parent, trial)
+        _log_trial(client, place, parent, trial)
     for exhibit in exhibits:
         client.log_artifact(parent, str(exhibit), "exhibits")
     client.set_terminated(parent)
     return parent
 
 
-def _log_trial(client: Any, experiment: str, parent: str, trial: SearchTrial) -> None:
+def _log_trial(client: Any, place: str, parent: str, trial: SearchTrial) -> None:
     from mlflow.entities import Metric, Param
 
     nested = {"mlflow.parentRunId": parent, "state": trial.state}
-    run = client.create_run(experiment, run_name=f"trial {trial.number}", tags=nested)
+    run = client.create_run(place, run_name=f"trial {trial.number}", tags=nested)
     steps = {name: values for name, values in trial.folds.items() if values}
     client.log_batch(
         run.info.run_id,
@@ -103,7 +102,7 @@ def get(ws: Workspace, name: str, number: str) -> Version:
         RegistryError: there is none, or its record differs from what was registered.
     """
     entry = _entry(ws, name, number)
-    folder = _folder(ws, entry.run_id)
+    folder = folder_of(ws, entry.run_id)
     text = _read(folder / RECORD, f"{name} {number}")
     if hashlib.sha256(text).hexdigest() != entry.tags.get("record_sha256"):
         raise RegistryError(f"{name} {number}: {RECORD} is not the one that was registered; train again")
@@ -118,41 +117,41 @@ def find(ws: Workspace, name: str, alias: Alias) -> Version | None:
 
 def names(ws: Workspace) -> list[str]:
     """Every model that was ever registered."""
-    if not _database(ws).exists():
+    if not database(ws).exists():
         return []
-    return sorted(str(model.name) for model in _client(ws).search_registered_models())
+    return sorted(str(model.name) for model in client_of(ws).search_registered_models())
 
 
 def versions(ws: Workspace, name: str) -> list[Version]:
     """All versions of a model, the oldest first."""
-    if not _database(ws).exists():
+    if not database(ws).exists():
         return []
-    found = _client(ws).search_model_versions(f"name = '{name}'")
+    found = client_of(ws).search_model_versions(f"name = '{name}'")
     return [get(ws, name, number) for number in sorted((str(one.version) for one in found), key=int)]
 
 
 def aliases(ws: Workspace, name: str) -> dict[str, str]:
     """Alias → version number; empty for a model that was never registered."""
-    if not _database(ws).exists():
+    if not database(ws).exists():
         return {}
-    found = _client(ws).search_registered_models(f"name = '{name}'")
+    found = client_of(ws).search_registered_models(f"name = '{name}'")
     return {alias: str(number) for model in found for alias, number in model.aliases.items()}
 
 
 def point(ws: Workspace, name: str, alias: Alias, number: str) -> None:
     """Let an alias point at this version."""
-    _client(ws).set_registered_model_alias(name, alias, number)
+    client_of(ws).set_registered_model_alias(name, alias, number)
 
 
 def unpoint(ws: Workspace, name: str, alias: Alias) -> None:
     """Take an alias away; nothing happens where it is not set."""
     if alias in aliases(ws, name):
-        _client(ws).delete_registered_model_alias(name, alias)
+        client_of(ws).delete_registered_model_alias(name, alias)
 
 
 def annotate(ws: Workspace, name: str, number: str, notes: Mapping[str, str]) -> None:
     """Write notes (a verdict, a reason) as tags of a version."""
-    client = _client(ws)
+    client = client_of(ws)
     for key, value in notes.items():
         client.set_model_version_tag(name, number, key, value)
 
@@ -207,7 +206,7 @@ def champions(ws: Workspace) -> dict[str, str]:
 def crown(ws: Workspace, name: str, number: str) -> None:
     """Let serving take up this bundle: `champions.json` is replaced in one step, or not at all."""
     ws.root.mkdir(parents=True, exist_ok=True)
-    with _lock(ws.champions.with_suffix(".lock")):
+    with locked(ws.champions.with_suffix(".lock")):
         content = champions(ws) | {name: number}
         fresh = ws.champions.with_suffix(f".{os.getpid()}.tmp")
         _write(fresh, json.dumps(content, sort_keys=True, indent=1).encode())
@@ -246,44 +245,9 @@ def _entry(ws: Workspace, name: str, number: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        return _client(ws).get_model_version(name, number)
+        return client_of(ws).get_model_version(name, number)
     except MlflowException as missing:
         raise RegistryError(f"{name}: there is no version {number}; `tessera train` makes one") from missing
-
-
-def _database(ws: Workspace) -> Path:
-    return ws.mlflow / "mlflow.db"
-
-
-def _client(ws: Workspace) -> Any:
-    """A client on this workspace's SQLite file; the flags must stand before MLflow is imported."""
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    from mlflow import MlflowClient
-
-    ws.mlflow.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{_database(ws).resolve()}"
-    with _lock(ws.mlflow / "opening.lock"):  # two processes that open it first would both lay out its tables
-        return MlflowClient(uri, uri)
-
-
-def _experiment(ws: Workspace, client: Any, model: str, name: str | None = None) -> str:
-    name = name or model
-    place = (ws.mlflow / "artifacts").resolve().as_uri()
-    known = client.get_experiment_by_name(name)
-    if known is None:
-        created: str = client.create_experiment(name, artifact_location=place)
-        return created
-    if known.artifact_location != place and name == model:
-        # The workspace was moved. MLflow keeps absolute places for ever, so runs go on under a name of the new place.
-        return _experiment(ws, client, model, f"{model} at {hashlib.sha256(place.encode()).hexdigest()[:8]}")
-    found: str = known.experiment_id
-    return found
-
-
-def _folder(ws: Workspace, run_id: str) -> Path:
-    return ws.mlflow / "artifacts" / run_id / "artifacts"
 
 
 def _is_whole(bundle: Path) -> bool:
@@ -314,10 +278,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from features.workspace import Workspace
-from training import records, registry
+from training import mlflow_store, records, registry
 from training.records import Draft, Lineage, RegistryError, SearchTrial
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's migrations run once; every test starts from a copy of the empty database."""
     ws = Workspace(tmp_path_factory.mktemp("empty"))
-    registry._client(ws)
+    mlflow_store.client_of(ws)
     return ws.mlflow / "mlflow.db"
 
 
@@ -62,7 +62,7 @@ def test_a_version_comes_back_with_its_lineage_and_its_files(ws: Workspace, tmp_
 
 def test_the_run_carries_metrics_parameters_lineage_and_pictures(ws: Workspace, tmp_path: Path) -> None:
     logged = registry.log_version(ws, draft(tmp_path))
-    run = registry._client(ws).get_run(logged.run_id)
+    run = mlflow_store.client_of(ws).get_run(logged.run_id)
     assert run.data.metrics == {"ndcg_at_10": 0.25}
     assert run.data.params == {"recipe": "als", "als.factors": "8"}
     assert run.data.tags["features"] == "recency_days,spend_90d"
@@ -186,7 +186,7 @@ def test_trials_are_runs_nested_in_one_and_the_next_session_adds_to_it(ws: Works
     ]
     run = registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[:1], [tmp_path / "note.txt"])
     assert registry.log_search(ws, "als", {"objectives": "ndcg"}, trials[1:], [], run) == run
-    client = registry._client(ws)
+    client = mlflow_store.client_of(ws)
     (experiment,) = [one for one in client.search_experiments() if one.name == "tune als"]
     nested = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run}'")
     by_name_ = {one.info.run_name: one for one in nested}
