@@ -172,6 +172,14 @@ def _reachable(budget: Budget, candidate: Candidate) -> bool:
     return not wanted or not candidate.channels or not set(wanted).isdisjoint(candidate.channels)
 
 
+def seats(candidates: Iterable[Candidate]) -> Iterator[Budget]:
+    """The stock that each invitation with a capacity has without anybody writing it: its seats, until it begins."""
+    for one in candidates:
+        if one.occasion is not None and one.occasion.capacity is not None:
+            name, amount = f"Seats of {one.name}", float(one.occasion.capacity)
+            yield Budget(f"{one.id}-seats", name, "units", amount, ends=one.occasion.at, candidates=(one.id,))
+
+
 def from_json(row: dict[str, Any]) -> Budget:
     """The budget that a catalogue's JSON holds."""
     lists: dict[str, Any] = {name: tuple(row[name]) for name in _LISTS}

@@ -61,7 +61,7 @@ def load(folder: Path) -> Catalog:
         programme = replace(programme, rule_segments=_rule_segments(folder, programme, errors, digest))
         errors.extend(_segment_faults(found, programme))
         programme = replace(programme, earning=_earning(folder, programme, errors, digest))
-    budgets = _budgets(folder, programme, found, errors, digest)
+    budgets = _with_seats(_budgets(folder, programme, found, errors, digest), found)
     if errors or programme is None:
         raise CatalogError(errors)
     actions = found["actions"]
@@ -132,6 +132,13 @@ def _budgets(
     raw = _raw(budgets_written.path(folder), errors, digest)
     candidates = None if errors else [one for many in found.values() for one in many]
     return () if raw is None else budgets_written.parse(raw, programme, candidates, errors)
+
+
+def _with_seats(budgets: tuple[Budget, ...], found: Mapping[str, tuple[Candidate, ...]]) -> tuple[Budget, ...]:
+    """The budgets with the seats of events, unless somebody wrote those as a budget of their own."""
+    written = {one.id for one in budgets}
+    seats = budgets_written.seats(one for many in found.values() for one in many)
+    return (*budgets, *(one for one in seats if one.id not in written))
 
 
 def _segment_faults(found: Mapping[str, tuple[Candidate, ...]], programme: Programme) -> Iterator[str]:

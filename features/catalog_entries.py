@@ -19,6 +19,7 @@ from features.entities import (
     Economics,
     Family,
     Limits,
+    Occasion,
     PointsRules,
     SegmentRules,
     Tier,
@@ -47,6 +48,13 @@ def _moment(value: object) -> date | datetime | None:
     if value is None or isinstance(value, date):
         return value
     raise ValueError(f'"{value}" is no date; write one like 2026-12-31, or 2026-12-31 18:00:00')
+
+
+def _begins(value: object) -> date | datetime:
+    found = _moment(value)
+    if found is None:
+        raise ValueError("is missing; write when it begins, like 2026-12-31 18:00:00")
+    return found
 
 
 Moment = Annotated[datetime | date | None, PlainValidator(_moment)]
@@ -130,6 +138,7 @@ class ConditionsEntry(Written):
     max_spend_to_next_tier: Money | None = None
     bought_category: str | None = None
     min_baskets_365d: Money | None = None
+    max_hours_since_low_score: Money | None = None
 
     def conditions(self) -> Conditions:
         """The same as the other rooms know them."""
@@ -159,6 +168,21 @@ class EconomicsEntry(Written):
     retention: Share | None = None
 
 
+class OccasionEntry(Written):
+    """When and where."""
+
+    at: Annotated[datetime | date, PlainValidator(_begins)]
+    place: Text
+    capacity: Annotated[int, Field(ge=1)] | None = None
+    topic: Text | None = None
+
+    def occasion(self, zone: str) -> Occasion:
+        """The same as the other rooms know it; the time is aware and in UTC."""
+        begins = moment(self.at, zone)
+        assert begins is not None
+        return Occasion(begins, self.place, self.capacity, self.topic)
+
+
 class Entry(Written):
     """An offer, an action or a benefit."""
 
@@ -177,6 +201,7 @@ class Entry(Written):
     lever: Annotated[float, Field(ge=0, le=10)] = 1.0
     content: dict[str, str] = Field(default_factory=dict)
     tags: list[str] = Field(default_factory=list)
+    event: OccasionEntry | None = None
 
     def candidate(self, family: Family, zone: str) -> Candidate:
         """The same as the other rooms know it; times are aware and in UTC."""
@@ -197,12 +222,13 @@ class Entry(Written):
             lever=self.lever,
             content=self.content,
             tags=tuple(self.tags),
+            occasion=None if self.event is None else self.event.occasion(zone),
         )
 
 
 def faults(entry: Entry, family: Family, zone: str, tiers: tuple[str, ...], *, money: bool = True) -> list[str]:
     """What is wrong with an entry whose fields are each right: a sentence for each. `money` looks at the reward too."""
-    found = _type_faults(entry, family) + _date_faults(entry, zone) + _range_faults(entry)
+    found = _type_faults(entry, family) + _date_faults(entry, zone) + _range_faults(entry) + _event_faults(entry, zone)
     reward = _REWARDS.get(entry.type) if money else None
     if reward is not None and (sentence := reward(entry.economics)):
         found.append(sentence)
@@ -229,6 +255,17 @@ def _date_faults(entry: Entry, zone: str) -> list[str]:
     if starts == ends:
         return [f"ends {entry.ends} at the moment it starts; `ends` is the first moment it is over, write a later one"]
     return [f"ends {entry.ends} before it starts {entry.starts}; swap them or correct the year"]
+
+
+def _event_faults(entry: Entry, zone: str) -> list[str]:
+    if entry.event is None:
+        return []
+    if entry.type not in ("event_invitation", "event"):
+        return [f'event is for invitations; type "{entry.type}" is none, take it out or make it an event_invitation']
+    begins, starts = moment(entry.event.at, zone), moment(entry.starts, zone)
+    if starts is not None and begins is not None and begins <= starts:
+        return [f"event.at {entry.event.at} is not after starts {entry.starts}, so nobody could be invited"]
+    return []
 
 
 def _range_faults(entry: Entry) -> list[str]:

@@ -14,6 +14,7 @@ from features.entities import (
     Conditions,
     Economics,
     Limits,
+    Occasion,
     PointsRules,
     Programme,
     RuleSegment,
@@ -63,8 +64,13 @@ def _candidate(row: dict[str, Any]) -> Candidate:
             "placements": tuple(row["placements"]),
             "channels": tuple(row["channels"]),
             "tags": tuple(row["tags"]),
+            "occasion": _occasion(row.get("occasion")),
         }
     )
+
+
+def _occasion(row: dict[str, Any] | None) -> Occasion | None:
+    return None if row is None else Occasion(**{**row, "at": datetime.fromisoformat(row["at"])})
 
 
 def _time(text: str | None) -> datetime | None:

@@ -129,6 +129,8 @@ class Conditions:
     bought_category: str | None = None
     """The member bought in this category within a year."""
     min_baskets_365d: float | None = None
+    max_hours_since_low_score: float | None = None
+    """The member gave a bad score in a survey at most this long ago, and it was not resolved since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,19 @@ class Economics:
 
 
 @dataclass(frozen=True, slots=True)
+class Occasion:
+    """What an invitation is to."""
+
+    at: datetime
+    """When it begins; nobody is invited afterwards."""
+    place: str
+    capacity: int | None = None
+    """Seats: a stock of units that is never exceeded; None for as many as come."""
+    topic: str | None = None
+    """A category: it suits members who bought in it within a year."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One thing we may do to or for a member: an offer, an action, a benefit, or a product put forward."""
 
@@ -184,6 +199,8 @@ class Candidate:
     content: Mapping[str, str] = field(default_factory=dict)
     """What the member sees: `title`, `text`, `image`, …"""
     tags: tuple[str, ...] = ()
+    occasion: Occasion | None = None
+    """When and where, for invitations."""
 
 
 DO_NOTHING = Candidate(id="do_nothing", family="action", type="do_nothing", name="Do nothing", content={"title": ""})

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from math import inf, nan
 
 from features.entities import Candidate, Conditions
 from features.filters import compile as compile_filter
-from serving import contact_policy
+from serving import contact_policy, satisfaction
 from serving.contact_policy import Contacting
 from serving.policy import Policy
 from serving.portrait import History, Portrait
@@ -71,13 +72,17 @@ def ready(candidate: Candidate) -> Rules:
     return Rules(
         candidate=candidate,
         starts=candidate.starts.timestamp() if candidate.starts else -inf,
-        ends=candidate.ends.timestamp() if candidate.ends else inf,
-        bounds=_bounds(candidate.conditions),
+        ends=min(_over(candidate.ends), _over(candidate.occasion.at if candidate.occasion else None)),
+        bounds=_bounds(candidate.conditions, candidate.occasion.topic if candidate.occasion else None),
         facts={**facts, **money, "tags": candidate.tags},
     )
 
 
-def _bounds(conditions: Conditions) -> tuple[Bound, ...]:
+def _over(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else inf
+
+
+def _bounds(conditions: Conditions, topic: str | None) -> tuple[Bound, ...]:
     c = conditions
     category = f"bought_365d:{c.bought_category}"
     every = (
@@ -90,6 +95,8 @@ def _bounds(conditions: Conditions) -> tuple[Bound, ...]:
         ("applicability", "CATEGORY", category, None if c.bought_category is None else 1.0, None),
         ("suitability", "NEXT_TIER", "spend_to_next_tier", None, c.max_spend_to_next_tier),
         ("suitability", "CHURN", "churn", c.min_churn, None),
+        ("applicability", "LOW_SCORE", satisfaction.HOURS_SINCE, None, c.max_hours_since_low_score),
+        ("suitability", "TOPIC", f"bought_365d:{topic}", None if topic is None else 1.0, None),
     )
     return tuple(
         Bound(stage, code, feature, -inf if low is None else low, inf if high is None else high)
@@ -123,6 +130,7 @@ def stages(now: Circumstances) -> Stages:
     )
     late: tuple[tuple[object, Stage], ...] = (
         (True, _member),
+        (satisfaction.HOURS_SINCE in now.portrait.numbers, _dissatisfied),
         (ask.channel is None or ask.channel in NEEDS_CONSENT, _consent),
         (now.contacting, _contacts),
         (snapshot.refused or now.withheld or now.held_out, _kept_back),
@@ -228,6 +236,11 @@ def _consent(rules: Rules, now: Circumstances) -> Suppressed | None:
     if channel in NEEDS_CONSENT and not now.snapshot.consents.get(channel, False):
         return Suppressed(rules.candidate.id, "consent", f"NO_CONSENT_{channel.upper()}")
     return None
+
+
+def _dissatisfied(rules: Rules, now: Circumstances) -> Suppressed | None:
+    hours = now.portrait.numbers.get(satisfaction.HOURS_SINCE)
+    return satisfaction.why_not(rules.candidate, hours, now.snapshot.at, now.policy)
 
 
 def _contacts(rules: Rules, now: Circumstances) -> Suppressed | None:

@@ -8,6 +8,7 @@ from math import isnan, nan
 
 from features import rule_segments, segments
 from features.entities import Programme, Tier
+from serving import satisfaction
 from serving.policy import Policy
 from serving.snapshot import Ask, Contact, Learned, Snapshot
 
@@ -57,6 +58,8 @@ def portrait(snapshot: Snapshot, ask: Ask, learned: Learned, programme: Programm
     basket = _or(numbers, "avg_basket_value", policy.unknown_member.basket_value)
     spend = _or(numbers, "spend_365d", policy.unknown_member.year_spend)
     rate = programme.default_margin_rate
+    if snapshot.reactions:
+        numbers = {**numbers, **satisfaction.hours_since(snapshot, policy)}
     return Portrait(
         personal=personal,
         known=snapshot.known,
