@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from serving import endpoints, pages, problems
+from serving import endpoints, pages, problems, spending_endpoints
 from serving.contract import PATHS
 from serving.endpoints import Reply, Request
 from serving.house import House
@@ -33,6 +33,14 @@ _WITH_ID: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("members",): ("/v1/members/{member_id}", endpoints.member),
     ("decisions",): ("/v1/decisions/{decision_id}", endpoints.decision),
     ("decisions", "explain"): ("/v1/decisions/{decision_id}/explain", endpoints.explain),
+}
+
+
+_LISTS: dict[str, Handler] = {"/v1/budgets": spending_endpoints.budgets}
+_POST_TO: dict[tuple[str, ...], tuple[str, Handler]] = {
+    ("reservations", "validate"): ("/v1/reservations/{reservation_id}/validate", spending_endpoints.validate),
+    ("reservations", "commit"): ("/v1/reservations/{reservation_id}/commit", spending_endpoints.commit),
+    ("reservations", "release"): ("/v1/reservations/{reservation_id}/release", spending_endpoints.release),
 }
 
 
@@ -90,12 +98,14 @@ def _find(path: str) -> tuple[str, str, str, Handler | None]:
     handler = _EXACT.get(path)
     if handler is not None:
         return path, "", "POST", handler
-    if path in PAGES:
-        return path, "", "GET", None
+    if path in PAGES or path in _LISTS:
+        return path, "", "GET", _LISTS.get(path)
     parts = path.split("/")
     if len(parts) > 3 and parts[:2] == ["", "v1"]:
-        route, found = _WITH_ID.get((parts[2], *parts[4:]), (NOWHERE, None))
-        return route, parts[3], "GET", found
+        key = (parts[2], *parts[4:])
+        method, table = ("POST", _POST_TO) if key in _POST_TO else ("GET", _WITH_ID)
+        route, found = table.get(key, (NOWHERE, None))
+        return route, parts[3], method, found
     return NOWHERE, "", "GET", None
 
 

@@ -19,6 +19,7 @@ from serving.contract import (
     RecommendationRequest,
 )
 from serving.events import EventsAnswer
+from serving.spending import BudgetLine, BudgetsAnswer, CommitRequest, ReservationAnswer
 
 
 class CallError(Exception):
@@ -102,6 +103,23 @@ class Client:
     def explain(self, decision_id: str) -> dict[str, Any]:
         """A decision with every chance and all it rested on."""
         return self._get(f"/v1/decisions/{decision_id}/explain")
+
+    def validate(self, reservation_id: str) -> ReservationAnswer:
+        """Whether a reservation may be redeemed now; CallError with 409 and the reason where not."""
+        return ReservationAnswer.model_validate(self._post(f"/v1/reservations/{reservation_id}/validate", {}))
+
+    def commit(self, reservation_id: str, money: float | None = None, points: float | None = None) -> ReservationAnswer:
+        """Redeem a reservation; the face value stands in for what is not said. Again is the same."""
+        sent = _sent(CommitRequest(money=money, points=points))
+        return ReservationAnswer.model_validate(self._post(f"/v1/reservations/{reservation_id}/commit", sent))
+
+    def release(self, reservation_id: str) -> ReservationAnswer:
+        """Give back what is reserved, or roll a redemption back. Again is the same."""
+        return ReservationAnswer.model_validate(self._post(f"/v1/reservations/{reservation_id}/release", {}))
+
+    def budgets(self) -> list[BudgetLine]:
+        """Every budget: what it has, what is left, and what one more unit would earn."""
+        return BudgetsAnswer.model_validate(self._get("/v1/budgets")).budgets
 
     def ready(self) -> bool:
         """Whether the service can decide."""

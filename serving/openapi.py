@@ -18,6 +18,7 @@ from serving.contract import (
     RecommendationRequest,
 )
 from serving.events import EventsAnswer, EventsRequest
+from serving.spending import BudgetsAnswer, CommitRequest, HoldRequest, ReservationAnswer
 
 SIMPLE_FILTER = r"^[a-z]{3,12}_(==|!=|<|<=|>|>=)_-?[0-9]{1,6}$".replace("_", " ")
 """What a machine may make up as a filter; people write more (`serving.filters`)."""
@@ -30,6 +31,10 @@ _MODELS = (
     BatchAnswer,
     EventsRequest,
     EventsAnswer,
+    HoldRequest,
+    CommitRequest,
+    ReservationAnswer,
+    BudgetsAnswer,
 )
 _TITLES = {
     "offer": ("offers", "Offers for a member"),
@@ -104,6 +109,7 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
     paths["/v1/decisions/{decision_id}/explain"] = {
         "get": _get("explainDecision", "A decision with every chance and all it rested on", "decision_id", answer)
     }
+    paths |= _spending()
     components: dict[str, Any] = {"schemas": _schemas()}
     whole: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -120,6 +126,31 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
         components["securitySchemes"] = {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
         whole["security"] = [{"ApiKey": []}]
     return whole
+
+
+def _spending() -> dict[str, Any]:
+    where = _in_path("reservation_id")
+    steps = {
+        "validate": ("validateReservation", "Whether a reservation may be redeemed now", HoldRequest),
+        "commit": ("commitReservation", "Redeem: spend what is reserved; again is the same", CommitRequest),
+        "release": ("releaseReservation", "Give back what is reserved or was redeemed; again is the same", HoldRequest),
+    }
+    paths: dict[str, Any] = {}
+    for step, (name, summary, request) in steps.items():
+        post = _post(name, summary, request, ReservationAnswer)
+        post["responses"] |= {
+            "404": _refusal("There is no such reservation"),
+            "409": _refusal("It expired, was released, or takes more than there is; `errors` says which"),
+        }
+        paths[f"/v1/reservations/{{reservation_id}}/{step}"] = {"post": {**post, "parameters": [where]}}
+    listed = {"200": _answer(_ref("BudgetsAnswer")), **_refusals("401", "403", "405", "503")}
+    summary = "What every budget has left, and what one more unit would earn"
+    paths["/v1/budgets"] = {"get": {"operationId": "budgets", "summary": summary, "responses": listed}}
+    return paths
+
+
+def _in_path(parameter: str) -> dict[str, Any]:
+    return {"name": parameter, "in": "path", "required": True, "schema": {"type": "string", "pattern": ID_PATTERN}}
 
 
 def _schemas() -> dict[str, Any]:
@@ -167,7 +198,7 @@ def _post(name: str, summary: str, request: type[Any], answer: type[Any], status
 
 
 def _get(name: str, summary: str, parameter: str, schema: dict[str, str]) -> dict[str, Any]:
-    where = {"name": parameter, "in": "path", "required": True, "schema": {"type": "string", "pattern": ID_PATTERN}}
+    where = _in_path(parameter)
     refusals = {"404": _refusal("It is not known"), **_refusals("401", "403", "405", "422", "503")}
     return {
         "operationId": name,

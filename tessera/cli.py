@@ -188,6 +188,15 @@ def prices(
 
 
 @app.command()
+def budgets(home: Home = DEFAULT_HOME, configs: Configs = None) -> None:
+    """What every budget has, what is spent and reserved, what is left, and what one more unit would earn."""
+    from tessera import budgets as job
+    from tessera.setup import locate
+
+    raise typer.Exit(job.run(locate(home, configs)))
+
+
+@app.command()
 def check(home: Home = DEFAULT_HOME, configs: Configs = None) -> None:
     """Read catalogue, policy, experiments, tables and models, and say in plain words what is wrong."""
     from tessera import checks

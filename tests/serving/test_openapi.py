@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.failures import FailureGroup
 
 from serving import openapi
-from serving.api import _EXACT, _WITH_ID, PAGES
+from serving.api import _EXACT, _LISTS, _POST_TO, _WITH_ID, PAGES
 from tests.serving.running import Running
 
 OPERATIONS = sorted(
@@ -20,6 +20,7 @@ OPERATIONS = sorted(
 
 def test_the_document_names_every_route_and_no_other() -> None:
     served = {("POST", path) for path in _EXACT} | {("GET", route) for route, _ in _WITH_ID.values()}
+    served |= {("GET", path) for path in _LISTS} | {("POST", route) for route, _ in _POST_TO.values()}
     assert set(OPERATIONS) == served
     assert not {path for _, path in OPERATIONS} & set(PAGES)
 
