@@ -20,7 +20,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
 from features.learned import Trees, from_lightgbm
-from features.learned.churn import ADDED, Churn, Logistic
+from features.learned.churn import ADDED, Churn
+from features.learned.silence_logistic import Logistic
 from training import metrics
 from training.calibration import isotonic, line
 from training.churn_rows import Inputs, Rows, inputs, known_of

@@ -8,59 +8,29 @@ neither had learned from, turns the average into a probability.
 
 from __future__ import annotations
 
+import io
 import math
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.learned.faults import LearnedError, finite, shaped
-from features.learned.rhythm import NEEDED, TERMS, Rhythm
+from features.learned.rhythm import NEEDED, TERMS
+from features.learned.silence_logistic import Logistic
+from features.learned.storage import load, save
 from features.learned.trees import Trees
 
+CURVES = "silence.npz"
 RHYTHM = "rhythm"
 """Under this name stands what several features say together of a member's own rhythm."""
 ADDED = (TERMS[0], TERMS[-1], "horizon_days")
 """What trees are given after the features: terms of the rhythm, and the horizon."""
 _SOURCE = {"active": "first_purchase_days", "recency_squared": "recency_days", "single": "lifetime_baskets"}
 Rows = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Logistic:
-    """log-odds of silence: `constant`·(1, u, u²) + Σ terms·(`weight` + u·`turn`), u = ln(days ÷ horizon)."""
-
-    logs: NDArray[np.str_]
-    """(n_logs,): features taken as ln(1 + value), where below 0 or missing as 0; the terms of the rhythm follow."""
-    constant: Rows
-    """(3,)"""
-    weight: Rows
-    """(n_logs + 7,): at the horizon."""
-    turn: Rows
-    """(n_logs + 7,): how the weight moves with u."""
-    mean: Rows
-    """(n_logs + 7,): of each term at the horizon, over the members learned from."""
-    rhythm: Rows
-    """(4,): r, α in days, a, b."""
-
-    def __post_init__(self) -> None:
-        width = len(self.logs) + len(TERMS)
-        for name, size in (("constant", 3), ("weight", width), ("turn", width), ("mean", width), ("rhythm", 4)):
-            shaped("churn", name, getattr(self, name), (size,))
-            finite("churn", name, getattr(self, name))
-        self.rhythms  # noqa: B018 - checks the parameters once, at load
-
-    @cached_property
-    def rhythms(self) -> Rhythm:
-        """The parameters by name."""
-        return Rhythm(*self.rhythm.tolist())
-
-    def raw(self, terms: Rows, u: float | Rows) -> Rows:
-        """Log-odds of silence, (n,), from terms (n, n_terms) and u, one for all or (n,)."""
-        constant = self.constant
-        out: Rows = terms @ self.weight + u * (terms @ self.turn) + (constant[0] + u * (constant[1] + u * constant[2]))
-        return out
 
 
 _NOTHING = (0.0, 0.0, 0.0)
@@ -255,3 +225,48 @@ class Churn:
         names, moved = self.contributions(row[None, :])
         order = np.argsort(-np.abs(moved[0, :-1]), kind="stable")[:top]
         return tuple((names[i], float(moved[0, i])) for i in order if moved[0, i])
+
+
+def save_churn(churn: Churn, folder: Path) -> None:
+    """Write the trees as any form is written, and the rest beside them in `silence.npz`."""
+    save(churn.trees, folder)
+    rest = {field.name: np.asarray(getattr(churn, field.name)) for field in fields(churn) if field.name not in _APART}
+    logistic = {f"logistic_{field.name}": getattr(churn.logistic, field.name) for field in fields(Logistic)}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **rest, **logistic)  # type: ignore[arg-type, unused-ignore]
+    (folder / CURVES).write_bytes(buffer.getvalue())
+
+
+_APART = ("trees", "logistic")
+
+
+def load_churn(folder: Path) -> Churn:
+    """Read it back; raises `LearnedError` that names the file at fault."""
+    trees = load(folder)
+    if not isinstance(trees, Trees):
+        raise LearnedError(f"{folder}: holds {type(trees).__name__}, not trees; export the churn model again")
+    path = folder / CURVES
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            logistic = Logistic(
+                archive["logistic_logs"],
+                *(archive[f"logistic_{name}"].astype(np.float64) for name in _NUMBERS),
+            )
+            return Churn(
+                trees,
+                archive["raw"].astype(np.float64),
+                archive["chance"].astype(np.float64),
+                logistic,
+                archive["stretch"].astype(np.float64),
+                archive["lift"].astype(np.float64),
+                float(archive["share"]),
+                archive["days"].astype(np.float64),
+                float(archive["horizon"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, LearnedError):
+            raise
+        raise LearnedError(f"{path}: missing or damaged ({error}); export the churn model again") from error
+
+
+_NUMBERS = ("constant", "weight", "turn", "mean", "rhythm")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from features.learned import LearnedError, Trees
-from features.learned.churn import ADDED, RHYTHM, Churn, Logistic, load_churn, save_churn
+from features.learned.churn import ADDED, RHYTHM, Churn, load_churn, save_churn
+from features.learned.silence_logistic import Logistic
 
 NAMES = ("lifetime_baskets", "recency_days", "first_purchase_days")
 CALM = np.array([3.0, 10.0, 100.0])

@@ -16,7 +16,8 @@ from experiments.worlds import WORLDS
 from features import catalog, history
 from features.behavior import names
 from features.learned import Factors, Trees, save
-from features.learned.churn import ADDED, Churn, Logistic, save_churn
+from features.learned.churn import ADDED, Churn, save_churn
+from features.learned.silence_logistic import Logistic
 from features.member_states import state_blobs
 from features.rows import Rows
 from features.states import encode_taste
