@@ -111,6 +111,12 @@ def _single(
     return None
 
 
+_CHANGES = ("score", "resolved")
+"""Reactions after which the first decision of a period is not given again: they change what may be given."""
+_LONGEST_PERIOD_US = 31 * 86_400_000_000
+_END_PERIODS = "update decisions set period_key = null where member_id = ? and at >= ? and period_key is not null"
+
+
 def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[str]:
     if not rows:
         return set()
@@ -131,6 +137,8 @@ def _write_events(connection: apsw.Connection, rows: Sequence[EventRow]) -> set[
             for one in r.reactions
         ],
     )
+    for member_id, at in {(r.member_id, one.at) for r in new for one in r.reactions if one.kind in _CHANGES}:
+        connection.execute(_END_PERIODS, (member_id, at - _LONGEST_PERIOD_US))
     for row in new:
         if row.redeemed is not None:
             said = row.redeemed

@@ -104,17 +104,22 @@ def lagged(found: pd.DataFrame, chance: Floats, recent_days: int) -> Units:
     member = pd.factorize(found["member_id"])[0].astype(np.int64)
     order = np.lexsort((found["at_us"].to_numpy(np.int64), member))
     member, at = member[order], found["at_us"].to_numpy(np.int64)[order]
-    contacted = (found["candidate_type"] != NOTHING).to_numpy(np.float64)[order]
+    contacted: Floats = np.asarray(found["candidate_type"] != NOTHING, dtype=np.float64)[order]
     chance = chance[order]
     first = np.searchsorted(member, member)
     begins = np.searchsorted(_key(member, at), _key(member, at - recent_days * _DAY + 1))
     here = np.arange(len(member))
-    recent, expected = (_sums(values, begins, here) for values in (contacted, chance))
     # The whole look-back lies behind the first decision, and lots fell both ways.
     whole = (at - recent_days * _DAY + _SLACK_DAYS * _DAY >= at[first]) & (chance > 0.01) & (chance < 0.99)
-    columns = (contacted, chance, recent, expected, _column(found, "baskets", order))
-    kept = [values[whole] for values in columns]
-    return Units(member[whole], *kept, _column(found, "before", order)[first][whole])
+    return Units(
+        member=member[whole],
+        contacted=contacted[whole],
+        chance=chance[whole],
+        recent=_sums(contacted, begins, here)[whole],
+        expected=_sums(chance, begins, here)[whole],
+        baskets=_column(found, "baskets", order)[whole],
+        habit=_column(found, "before", order)[first][whole],
+    )
 
 
 _SLACK_DAYS = 3
@@ -158,7 +163,7 @@ def fatigue(given: Units, recent_days: int) -> Fatigue | None:
     pull = (instruments * (given.baskets - line @ slope)[:, None]) @ inverse.T
     ids, member = np.unique(given.member, return_inverse=True)
     by_member = np.stack([np.bincount(member, column) for column in pull.T], axis=1)
-    spread = by_member.T @ by_member
+    spread = np.asarray(by_member.T @ by_member, dtype=np.float64)
     fewer = _cost(slope, spread, _FEWER)
     lower = _cost(slope, spread, _LOWER)
     both = _cost(slope, spread, _FEWER + _LOWER)

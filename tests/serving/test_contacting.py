@@ -123,3 +123,14 @@ def test_decisions_with_answers_and_zones_run_again_to_themselves(house: House, 
     found = journal_replay.run(ws)
     assert (found.total, found.equal) == (3, 3)
     assert found.same
+
+
+def test_a_bad_score_ends_the_day_that_promotions_stood_for(house: House) -> None:
+    member = who(house)
+    assert given(decide(house, member, NOON, channel="app"))
+    report(house, NOON + 60, type="survey_answer", member_id=member, value=1)
+    after = decide(house, member, NOON + 61, channel="app")
+    assert not given(after)
+    assert codes(after) >= {"DISSATISFIED"}
+    report(house, NOON + 120, type="accept", member_id=member, id="make-good-call", properties={"resolved": True})
+    assert "DISSATISFIED" not in codes(decide(house, member, NOON + 121, channel="app"))
