@@ -117,6 +117,8 @@ class Policy(Written):
     channels: dict[ChannelName, ChannelRules]
     priors: dict[str, Prior]
     contact: ContactRules | None = None
+    pause_when_harmful: bool = False
+    """Whether a candidate that was shown to drive purchases away is paused at night."""
 
     def channel(self, name: str | None) -> ChannelRules | None:
         """The rules of a channel; None where the channel is not known yet."""

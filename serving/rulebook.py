@@ -37,6 +37,8 @@ class Controls:
 
     paused: frozenset[str] = field(default_factory=frozenset)
     """Candidates and products that are given to nobody."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why, where something but an operator paused it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +136,7 @@ def controls(path: Path) -> Controls:
         paused = found.get("paused", [])
         if not isinstance(paused, list) or not all(isinstance(one, str) for one in paused):
             raise RulebookError([f"{path.name}: paused must be a list of ids, not {paused!r}"])
-        return Controls(frozenset(paused))
+        return Controls(frozenset(paused), dict(found.get("reasons", {})))
     except FileNotFoundError:
         return Controls()
     except (ValueError, AttributeError) as error:
@@ -143,15 +145,18 @@ def controls(path: Path) -> Controls:
         raise RulebookError([f"{path.name}: cannot be read ({error}); remove it or write it again"]) from error
 
 
-def switch(path: Path, candidate_id: str, *, paused: bool) -> Controls:
-    """Pause a candidate or let it go on; a running service follows within half a second."""
-    before = controls(path).paused
-    after = before | {candidate_id} if paused else before - {candidate_id}
+def switch(path: Path, candidate_id: str, *, paused: bool, reason: str | None = None) -> Controls:
+    """Pause a candidate, for a reason that is kept, or let it go on; a running service follows within half a second."""
+    before = controls(path)
+    after = before.paused | {candidate_id} if paused else before.paused - {candidate_id}
+    reasons = {one: why for one, why in before.reasons.items() if one in after and one != candidate_id}
+    if paused and reason is not None:
+        reasons[candidate_id] = reason
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("wb") as file:
-        file.write(orjson.dumps({"paused": sorted(after)}, option=orjson.OPT_INDENT_2))
+        file.write(orjson.dumps({"paused": sorted(after), "reasons": reasons}, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    return Controls(after)
+    return Controls(after, reasons)

@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from features.workspace import Workspace
-from tessera import build, campaign, clock, load
+from tessera import build, campaign, clock, harm, load, prices
 from tessera.progress import Steps
 from tessera.setup import RefusedError, needs_tables
 
@@ -82,6 +82,8 @@ def run(ws: Workspace, channel: str, out: Path | None) -> int:
             ("features", lambda: build.features(ws)),
             ("train", lambda: build.train(ws, None)),
             ("gate", gate),
+            ("harm", lambda: harm.watch(ws)),
+            ("prices", lambda: prices.run(ws, channel)),
             ("export", lambda: campaign.outbound(ws, "offers", channel, target)),
         )
         for name, job in work:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from training.churn import ChurnConfig
 from training.effects.config import EffectConfig
+from training.effects.harm import HarmConfig
 from training.fatigue import FatigueConfig
 from training.lifetime import LifetimeConfig
 from training.recipes import Limits, RecipeError, config_from
@@ -83,6 +84,7 @@ class TrainingConfig:
     lifetime: LifetimeConfig = field(default_factory=LifetimeConfig)
     response: ResponseConfig = field(default_factory=ResponseConfig)
     effects: EffectConfig = field(default_factory=EffectConfig)
+    harm: HarmConfig = field(default_factory=HarmConfig)
     fatigue: FatigueConfig = field(default_factory=FatigueConfig)
     gate: GateConfig = field(default_factory=GateConfig)
 

@@ -167,6 +167,8 @@ def test_nothing_accepted_is_lost_or_counted_twice_by_a_night(reference: Referen
         "features",
         "train",
         "gate",
+        "harm",
+        "prices",
         "export",
     ]
 
