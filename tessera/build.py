@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +70,13 @@ def frame(ws: Workspace, service: str, at: datetime, out: Path | None) -> None:
     print(f"{len(found):,} members × {found.shape[1] - 2} features as known at {moment:%Y-%m-%d %H:%M} UTC: {target}")
 
 
-def train(ws: Workspace, models: Sequence[str] | None) -> int:
+def train(ws: Workspace, models: Sequence[str] | None, *, quick: bool = False) -> int:
     """Train and register challengers from all that is known now.
+
+    Args:
+        ws: The workspace.
+        models: Of `MODELS`; None for all.
+        quick: Whether recipes that `taste.slow` names stay out of the contest; they are named.
 
     Returns:
         0; 1 when no model could be trained: the reasons are told, and decisions rest on what serves already.
@@ -83,6 +89,11 @@ def train(ws: Workspace, models: Sequence[str] | None) -> int:
     programme = catalog.load(ws.catalog).programme
     at = max(history.ends_at(ws.tables), clock.now(ws))
     config = settings.read(ws.training)
+    if quick:
+        contest, left_out = config.taste.quick()
+        config = replace(config, taste=contest)
+        for name in left_out if "taste" in (models or MODELS) else ():
+            steps.note(f"taste: {name} is left out of the quick contest (taste.slow); `tessera train` asks it too")
     with steps.step(f"train {', '.join(models or MODELS)}"):
         made = training.train(ws, programme, config, at, tuple(models or MODELS), steps.note)
     for text in made.summaries:

@@ -114,8 +114,8 @@ def _free(port: int) -> None:
 
 
 def _fit(ws: Workspace, *models: str) -> None:
-    """Train and promote in a process of its own, so that both cores work."""
-    build.train(ws, models)
+    """Train and promote in a process of its own, so that both cores work; quickly, for somebody waits."""
+    build.train(ws, models, quick=True)
     build.promote(ws, None, None, rollback=False)
 
 

@@ -174,6 +174,16 @@ def test_the_file_in_configs_is_valid() -> None:
     assert config.churn.leaves == (6,)
 
 
+def test_a_quick_contest_leaves_out_what_the_file_calls_slow_and_nothing_else() -> None:
+    whole = settings.read(CONFIGS / "training.yaml").taste
+    fast, left_out = whole.quick()
+    assert left_out == ("lightfm_hybrid", "blend")
+    assert {name: whole.recipes[name] for name in whole.recipes if name not in left_out} == fast.recipes
+    assert replace(fast, recipes=whole.recipes) == whole
+    only_slow = settings.parse({"taste": {"recipes": {"bpr": {}}, "slow": ["bpr"]}}).taste
+    assert only_slow.quick() == (only_slow, ())
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -182,6 +192,7 @@ def test_the_file_in_configs_is_valid() -> None:
         ({"churn": {"trees": "many"}}, "training.yaml: churn.trees is 'many': input should be a valid integer"),
         ({"taste": {"recipes": {"als": {"factor": 3}}}}, 'recipe "als": "factor" is no setting of it'),
         ({"taste": {"recipes": {"deep": {}}}}, 'recipe "deep" is unknown'),
+        ({"taste": {"slow": ["deep"]}}, 'recipe "deep" is unknown'),
         ([1], "training.yaml: the file is [1]"),
     ],
 )
@@ -211,3 +222,6 @@ def test_a_recipes_settings_survive_json() -> None:
     config = challengers.recipe_config("als", {"factors": 3, "half_life_days": math.inf}, 5)
     written = json.loads(json.dumps(challengers.plain(config), allow_nan=False))
     assert challengers.recipe_config("als", written, 0) == replace(config)
+    blend = challengers.recipe_config("blend", {"inner": "purchases"}, 5)
+    written = json.loads(json.dumps(challengers.plain(blend), allow_nan=False))
+    assert challengers.recipe_config("blend", written, 0) == blend
