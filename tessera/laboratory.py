@@ -35,7 +35,7 @@ def train(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="taste, churn, lifetime or response; default all.")
+        list[str] | None, typer.Option("--model", help="taste, churn, lifetime, response or effects; default all.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Without the recipes that taste.slow of training.yaml names.")
@@ -53,7 +53,7 @@ def promote(
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="taste, churn, lifetime or response; default all.")
+        list[str] | None, typer.Option("--model", help="taste, churn, lifetime, response or effects; default all.")
     ] = None,
     force: Annotated[
         str | None, typer.Option("--force", help="Promote whatever the gate says; the reason is recorded.")
@@ -69,7 +69,7 @@ def promote(
 
 @app.command()
 def backtest(
-    model: Annotated[str, typer.Argument(help="churn (with the next purchase).")] = "churn",
+    model: Annotated[str, typer.Argument(help="churn (with the next purchase) or effects.")] = "churn",
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     horizon: Annotated[
@@ -77,16 +77,18 @@ def backtest(
     ] = None,
     cut_offs: Annotated[int, typer.Option("--cut-offs", help="Moments of the past, at most.", min=1)] = 6,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default: HOME/reports/backtest-churn-HORIZON.")
+        Path | None, typer.Option("--out", help="Folder; default: HOME/reports/backtest-….")
     ] = None,
 ) -> None:
     """Decide in the past, compare with what followed: ours beside BG/NBD and tuned models of few features."""
     from tessera import backtest as job
     from tessera.setup import RefusedError, locate
 
+    if model == "effects":
+        return job.effects(locate(home, configs), out)
     if model != "churn":
-        raise RefusedError(f"backtest: {model!r} is unknown; use churn")
-    job.churn(locate(home, configs), horizon, cut_offs, out)
+        raise RefusedError(f"backtest: {model!r} is unknown; use churn or effects")
+    return job.churn(locate(home, configs), horizon, cut_offs, out)
 
 
 @app.command()

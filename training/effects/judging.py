@@ -13,11 +13,12 @@ from training.effects.config import EffectConfig
 from training.effects.inputs import Floats, Whole
 from training.effects.learner import NothingToCompareError, learn
 from training.effects.pseudo import Pseudo, pseudo
-from training.effects.reading import by_quantile, mean, policy_value
+from training.effects.reading import by_quantile, gain, mean, policy_value
 from training.effects.units import Found
 from training.metrics import Interval
 
 _BINS = 10
+_TARGETED = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +52,26 @@ class Judged:
     def without_differences(self) -> Interval:
         """The gain over choosing the best arm on average for everybody."""
         return paired(self.seen, self.choice, chosen(self.levels, self.seen), self.later.units.member)
+
+    @property
+    def level_value(self) -> Interval:
+        """What choosing the best arm on average for everybody gains over doing nothing."""
+        return policy_value(self.seen.said, chosen(self.levels, self.seen), self.later.units.member)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row for each arm that was drawn: Qini, and the gain at 30 % treated, against doing nothing."""
+        units, rows = self.later.units, []
+        for column in range(self.effect.shape[1]):
+            two = (self.seen.weight[:, column] > 0) & ((units.arm == 0) | (units.arm == column + 1))
+            treated = units.arm[two] == column + 1
+            if treated.any() and not treated.all():
+                pair = units.chances[two][:, [0, column + 1]]
+                curve = gain(self.effect[two, column], treated, units.outcome[two], pair[:, 1] / pair.sum(axis=1))
+                rows.append(
+                    (self.later.arms[column + 1], int(treated.sum()), curve.qini, curve.at(_TARGETED), curve.at(1.0))
+                )
+        return pd.DataFrame(rows, columns=["candidate", "n", "qini", "gain_30_percent", "gain_all"])
 
     @property
     def levels(self) -> Floats:
