@@ -1,9 +1,10 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from features import catalog
+from features import catalog, history
 from features.behavior import names
 from features.learned.lifetime import DERIVED, HABITS, Lifetime, save_lifetime
 from features.learned.lifetime_golden import of_lifetime
@@ -13,6 +14,7 @@ from serving.bundles import exactly, take_up
 from serving.champions import Champions
 from serving.openapi import document
 from tests.serving import small_programme
+from tests.serving.running import Running, served
 
 FEATURES = (*HABITS, "spend_90d")
 
@@ -71,6 +73,7 @@ def row(features: tuple[str, ...], **values: float) -> np.ndarray:
     return found
 
 
+BUYER = "M0000001"
 MEMBER = {"lifetime_baskets": 4.0, "first_purchase_days": 100.0, "recency_days": 5.0, "lifetime_spend": 80.0}
 
 
@@ -103,6 +106,27 @@ def test_who_never_bought_has_none_and_so_has_everybody_without_a_model(
     assert champions.lifetime is not None
     assert champions.lifetime.told(row(features, lifetime_baskets=0.0)) is None
     assert Champions().lifetime is None
+
+
+def test_a_profile_over_http_shows_it_where_a_model_serves_and_null_where_none_does(
+    built_home: Path, tmp_path: Path, service: Running
+) -> None:
+    with service.http() as http:
+        assert http.get(f"/v1/members/{BUYER}").json()["lifetime_value"] is None
+    ws = Workspace(shutil.copytree(built_home, tmp_path / "home"))
+    put(ws, "1")
+    small_programme.crown(ws, lifetime="1")
+    with served(ws.root) as running, running.http() as http:
+        told = http.get(f"/v1/members/{BUYER}").json()["lifetime_value"]
+    lines = history.read(ws.tables, "purchases")
+    own = lines[lines["member_id"] == BUYER]
+    a_time = own["amount"].sum() / own.loc[own["quantity"] > 0, "basket_id"].nunique()  # a return is no basket
+    assert told["months_12"]["value"] == pytest.approx(2 * 12 * a_time / 4, rel=1e-4)  # bought lately: twice as much
+    assert told["months_36"]["value"] == pytest.approx(2 * told["months_12"]["value"], rel=1e-6)
+    for months in (told["months_12"], told["months_36"]):
+        assert (months["low"], months["high"]) == pytest.approx((months["value"] / 2, months["value"] * 2), rel=1e-6)
+        assert months["extrapolated"]
+    assert (told["basis"], told["learned_days"], told["confidence"]) == ("model", 90, 0.8)
 
 
 def test_a_model_that_answers_otherwise_or_wants_what_is_not_served_is_refused(

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.learned import score_many
 from training import recipes
 from training.evaluate import evaluate
 from training.evaluation import contest as contests
 from training.evaluation.contest import Terms
 from training.evaluation.groups import baskets, by_activity
 from training.evaluation.intervals import interval, resampled
+from training.evaluation.lists import rank_own
+from training.interactions import histories
 from training.protocols import Split
 
 DATA = Path(os.environ.get("TESSERA_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -275,3 +278,16 @@ def _most_popular(rated: pd.DataFrame, hidden: Any, k: int, *, by_time: bool) ->
         figures.append((sum(gains) / best, found / len(wanted), found / k, average, float(found > 0)))
     means = np.mean(figures, axis=0)
     return dict(zip(("ndcg", "recall", "precision", "map", "hit_rate"), means, strict=True)) | {"members": len(figures)}
+
+
+def test_lists_of_what_was_bought_are_the_best_of_each_members_own_products() -> None:
+    split = _random(_habits())
+    fitted = recipes.fit("popularity", split.before, recipes.find("popularity").config())
+    rows = np.flatnonzero(split.asked.counts.getnnz(axis=1))
+    assert len(rows) > 20
+    found = rank_own(split.asked, fitted, rows, 4)
+    some = histories(split.asked, rows, None)
+    scores = score_many(fitted.form, some, split.asked.seconds)
+    for i, own in enumerate(np.split(some.product_index, some.starts[1:-1])):
+        best = sorted(own.tolist(), key=lambda product: (-scores[i, product], product))[:4]
+        assert found[i].tolist() == best + [-1] * (4 - len(best))

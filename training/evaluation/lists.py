@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from features.learned import score_many, top_k
+from features.learned import score_many
+from features.learned.ranking import top_k_rows
 from training import evaluate, metrics, recipes
 from training.interactions import Interactions, histories
 from training.metrics import Values
@@ -127,9 +128,9 @@ def rank_own(asked: Interactions, fitted: Fitted, rows: NDArray[np.intp], k: int
         for begin in range(0, len(rows), step):
             some = histories(asked, rows[begin : begin + step], fitted.member_vectors)
             scores = score_many(fitted.form, some, asked.seconds)
-            for row, own in enumerate(np.split(some.product_index, some.starts[1:-1])):
-                best = np.sort(own)[top_k(scores[row, np.sort(own)], k)]
-                out[begin + row, : len(best)] = best
+            own = np.full(scores.shape, -np.inf)
+            own[some.row, some.product_index] = scores[some.row, some.product_index]
+            out[begin : begin + len(own)] = top_k_rows(own, k)
     return out
 
 
