@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
 from features.entities import Budget
 from serving import budget_use
 from serving.journal import Journal, JournalError
-from serving.reservations.contract import Balance
+from serving.reservations.contract import Balance, quantile
 
 SWEEP_S = 5.0
 """What expired is let go within so many seconds."""
@@ -41,13 +40,12 @@ def standing(budget: Budget, balances: Iterable[Balance], at: float) -> Standing
 
 
 def reserved(budget: Budget, open_: Balance) -> float:
-    """What must be kept for what is open: all of it, or a high quantile (Cornish & Fisher 1938)."""
+    """What must be kept for what is open: all of it, or a high quantile."""
     if budget.hard or budget.unit in ("messages", "units") or not open_.open_count:
         return open_.open_most
     z = NormalDist().inv_cdf(1.0 - budget.overspend)
-    variance = max(open_.open_variance * open_.safety, 1e-12)
-    tail = (z * z - 1.0) / 6.0 * open_.open_third * open_.safety / variance
-    return min(open_.open_most, open_.open_mean * open_.safety + z * sqrt(variance) + tail)
+    factor, variance = open_.safety, max(open_.open_variance * open_.safety, 1e-12)
+    return min(open_.open_most, quantile(open_.open_mean * factor, variance, open_.open_third * factor, z))
 
 
 def spent(one: Standing) -> bool:

@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T", float, NDArray[np.float64])
 SCALE = 10_000
 CAPS_KEPT_US = 91 * 86_400 * 1_000_000
 """Caps look back 90 days at most."""
@@ -193,6 +197,12 @@ def refusal(found: Settled, at: int) -> Reason | None:
         return "RELEASED"
     late = found.state == "open" and at >= found.expires_at
     return "EXPIRED" if late or found.state == "expired" else None
+
+
+def quantile(mean: T, variance: T, third: T, z: float) -> T:
+    """A high quantile of a sum with these moments (Cornish & Fisher 1938), for numbers and arrays; variance above 0."""
+    tail: T = mean + z * variance**0.5 + (z * z - 1.0) / 6.0 * third / variance
+    return tail
 
 
 def safety(expected: float, taken: float, faces: float, matured: int) -> float:

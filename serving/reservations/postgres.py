@@ -55,7 +55,9 @@ class PostgresReservations:
         self._connection = psycopg.connect(url, autocommit=True)
         with self._connection.transaction():
             self._connection.execute("select pg_advisory_xact_lock(7283)")  # `create if not exists` is not atomic
-            self._connection.execute(SCHEMA)
+            (there,) = self._one("select to_regclass('calibration') is not null")
+            if not there:  # making what is there already would wait for everybody who uses it
+                self._connection.execute(SCHEMA)
 
     def close(self) -> None:
         """Give the connection back."""

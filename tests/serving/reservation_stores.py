@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -81,7 +82,7 @@ def private_postgres() -> Iterator[str]:
         _until_it_listens(folder / ".s.PGSQL.5432", server)
         yield f"postgresql://tessera@/postgres?host={folder}"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for clients
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 
