@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ OURS, BASELINE = "ours", "response"
 TESTED = 0.5
 TARGETED = 0.3
 SPLITS = 20
+LEARNING = EffectConfig(folds=3, trees=60, learning_rate=0.1, rounds=(10, 20, 40, 80))
+"""The same trees for all learners."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ def read(file: Path) -> Mailing:
     rest = pd.get_dummies(frame[["zip_code", "channel"]], dtype=float)
     return Mailing(
         np.column_stack([plain.to_numpy(), rest.to_numpy()]),
-        frame["segment"].map({name: i for i, name in enumerate(ARMS)}).to_numpy(np.int64),
+        frame["segment"].map({name: i for i, name in enumerate(ARMS)}).to_numpy().astype(np.int64),
         {name: frame[name].to_numpy(np.float64) for name in OUTCOMES},
     )
 
@@ -77,7 +79,7 @@ def measure(mailing: Mailing, seeds: Sequence[int], config: EffectConfig | None 
     rows = []
     for seed in seeds:
         for outcome in OUTCOMES:
-            rows += _split(mailing, outcome, seed, config or EffectConfig(seed=seed))
+            rows += _split(mailing, outcome, seed, config or replace(LEARNING, seed=seed))
     return pd.DataFrame(rows, columns=["seed", "outcome", "mail", "learner", "qini", "gain"])
 
 

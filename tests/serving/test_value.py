@@ -12,7 +12,7 @@ from features.entities import Candidate, Economics
 from serving import value
 from serving.policy import Policy
 from serving.portrait import portrait
-from serving.snapshot import FatigueEstimate, Learned, ResponseEstimate, Snapshot, Value
+from serving.snapshot import Estimate, FatigueEstimate, Learned, ResponseEstimate, Snapshot, Value
 from tests.serving.deciding import CATALOG, FEATURES, KNOWN, POLICY, ask, member, stranger, varied
 
 
@@ -49,6 +49,15 @@ def test_points_cost_what_will_be_redeemed_of_them() -> None:
     """250 points · p 0.2 · 0.01 each · 0.75 redeemed; doubling 40 at 1.25 a euro gives 50 more."""
     assert worth(offer("points_fixed", points=250, response=0.2)).bill.liability == -0.375
     assert worth(offer("points_multiplier", points=2, response=0.2)).bill.liability == -0.075
+
+
+def test_an_estimated_chance_of_redemption_goes_before_the_programmes_constant() -> None:
+    one = offer("points_fixed", points=500)
+    constant = worth(one, member()).bill.liability
+    share = CATALOG.programme.points.redeemed_share
+    estimated = worth(one, replace(member(), redeemed_share=share / 2)).bill.liability
+    assert estimated == pytest.approx(constant / 2, abs=1e-4)
+    assert worth(one, replace(member(), redeemed_share=0.0)).bill.liability == 0
 
 
 def test_money_off_is_never_more_than_the_basket() -> None:
@@ -192,3 +201,13 @@ def test_fatigue_that_was_seen_goes_before_the_policys_price_and_never_pays_for_
     assert worth(mail, learned=seen, channel="email", recent=0).bill.fatigue == 0.0
     welcome = replace(KNOWN, fatigue=FatigueEstimate(-0.003, -0.011, 0.005, 30))
     assert worth(mail, learned=welcome, channel="email", recent=2).bill.fatigue == 0.0
+
+
+def test_what_is_known_of_a_candidate_goes_before_its_type_and_that_before_the_prior() -> None:
+    gift = offer("gift")
+    of_type = {"gift": ResponseEstimate(0.3, 0.06, 0.02, 0.1)}
+    own = {gift.id: Estimate(None, 0.2, 0.1, 0.3, "experiment")}
+    found = worth(gift, learned=Learned(churn=0.2, responses=of_type, effects=own))
+    assert (found.effect, found.effect_interval, found.basis) == (0.2, (0.1, 0.3), "experiment")
+    assert found.response == worth(gift, learned=Learned(churn=0.2)).response
+    assert worth(gift, learned=Learned(churn=0.2, responses=of_type, effects={"other": own[gift.id]})).effect == 0.06
