@@ -139,12 +139,35 @@ def joined(parts: Iterable[Truth]) -> Truth:
 
 def _kinds(pace: Floats, thrift: Floats, rng: np.random.Generator) -> Whole:
     """Frequent shoppers tend to be sure things, rare ones lost causes, the thrifty persuadable: features can tell."""
-    zero = np.zeros_like(pace)
-    logits = np.stack(
-        [0.9 + 0.5 * thrift, 0.1 - 0.9 * pace, zero - 0.7 - 0.6 * thrift, zero - 0.3 + 0.5 * pace], axis=1
-    )
+    logits = _leanings(pace, thrift)
     kind: Whole = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     return kind
+
+
+def _leanings(pace: Floats, thrift: Floats) -> Floats:
+    zero = np.zeros_like(pace)
+    return np.stack([0.9 + 0.5 * thrift, 0.1 - 0.9 * pace, zero - 0.7 - 0.6 * thrift, zero - 0.3 + 0.5 * pace], axis=1)
+
+
+def chances_of_kinds(pace: Floats, thrift: Floats) -> Floats:
+    """The chance of each kind for members with these traits, (n_members, 4); rows sum to one."""
+    chances = np.exp(_leanings(pace, thrift))
+    chances /= chances.sum(axis=1, keepdims=True)
+    return chances
+
+
+def pulls(thrift: Floats, collector: Floats, company: Floats) -> Floats:
+    """How strongly each type of offer or action draws members with these traits, (n_members, EFFECT_TYPES); mean 1."""
+    pull = np.ones((len(thrift), len(EFFECT_TYPES)))
+    for names, trait in ((_LOVES_PRICE, thrift), (_LOVES_POINTS, collector), (_LOVES_COMPANY, company)):
+        pull[:, [EFFECT_TYPES.index(name) for name in names]] = 2 * _sigmoid(0.8 * trait)[:, None]
+    return pull
+
+
+def uses_of(kind: Whole | int, pull: Floats) -> Floats:
+    """Chance that members of a kind use an offer on a basket that would have been made anyway, shaped as `pull`."""
+    uses: Floats = np.clip(_USES[kind][..., None] * pull, 0, 0.95)
+    return uses
 
 
 def _effects(
@@ -152,14 +175,11 @@ def _effects(
 ) -> tuple[Floats, Floats, Floats]:
     own = np.exp(rng.normal(0, 0.35, len(kind)) - 0.06)
     noise = np.exp(rng.normal(0, 0.2, (len(kind), len(EFFECT_TYPES))) - 0.02)
-    pull = np.ones((len(kind), len(EFFECT_TYPES)))
-    for names, trait in ((_LOVES_PRICE, thrift), (_LOVES_POINTS, collector), (_LOVES_COMPANY, company)):
-        pull[:, [EFFECT_TYPES.index(name) for name in names]] = 2 * _sigmoid(0.8 * trait)[:, None]
+    pull = pulls(thrift, collector, company)
     strength = own[:, None] * noise * pull
     lift = np.array([world.lift[name] for name in EFFECT_TYPES]) * strength * (kind == PERSUADABLE)[:, None]
     drop = np.array([world.drop[name] for name in EFFECT_TYPES]) * strength * (kind == SLEEPING_DOG)[:, None]
-    uses = np.clip(_USES[kind][:, None] * pull, 0, 0.95)
-    return np.minimum(lift, 0.95), np.minimum(drop, 0.95), uses
+    return np.minimum(lift, 0.95), np.minimum(drop, 0.95), uses_of(kind, pull)
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -1,0 +1,53 @@
+"""What a log of decisions drawn by lot teaches about every member: the economics of each candidate, estimated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from experiments.allocation.ground import Ground
+from experiments.allocation.truth import CANDIDATES, Economy, Floats, economy
+from training.effects import fit
+
+_ROUNDS = 120
+_TREES: dict[str, Any] = {
+    "objective": "regression",
+    "num_leaves": 8,
+    "min_data_in_leaf": 150,
+    "learning_rate": 0.05,
+    "num_threads": 1,
+    "seed": 5,
+    "verbosity": -1,
+}
+
+
+def estimated(ground: Ground) -> Economy:
+    """The economics as they look from the log and the features alone; effects and responses by what serves."""
+    log = ground.log
+    model = fit(
+        ground.features[log.rows],
+        log.arm,
+        log.chances,
+        log.baskets,
+        groups=["do_nothing", *(one.type for one in CANDIDATES)],
+        feature_names=ground.names,
+        arms=["do_nothing", *(one.id for one in CANDIDATES)],
+        responded=log.responded,
+    )
+    told, known = model.everything(ground.features), slice(1, len(CANDIDATES) + 1)
+    return economy(told.effect[:, known], told.response[:, known], *baskets(ground))
+
+
+def baskets(ground: Ground) -> tuple[Floats, Floats]:
+    """(n,) margin and (n,) amount of a basket, from those of the log."""
+    log = ground.log
+    had = np.flatnonzero(log.baskets > 0)
+    found = []
+    for total in (log.margin, log.amount):
+        table = ground.features[log.rows[had]]
+        data = lightgbm.Dataset(table, total[had] / log.baskets[had], weight=log.baskets[had])
+        model = lightgbm.train(_TREES, data, _ROUNDS)
+        found.append(np.maximum(np.asarray(model.predict(ground.features), np.float64), 0.0))
+    return found[0], found[1]
