@@ -63,11 +63,9 @@ def decide(ws: Workspace, member: str | None, family: str, channel: str, out: Pa
     with _house(ws) as house:
         asked = DecisionRequest.model_validate({"member_id": member, "channel": channel, "direction": "outbound"})
         owner = house.watch.present().cards.owner(member)
-        plan = house.engine.plan(call(FAMILIES[family], owner, asked, house.now(), b""))
-        if plan.row is not None:
-            house.journal.append_decisions([plan.row])
-        print(orjson.dumps(plan.answer, option=orjson.OPT_INDENT_2).decode())
-        return int(bool(plan.answer["meta"]["degraded"]))
+        (answer,) = decide_many(house.engine, [owner], FAMILIES[family], asked, house.now())
+        print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return int(bool(answer["meta"]["degraded"]))
 
 
 def known_channel(channel: str) -> None:
