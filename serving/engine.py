@@ -194,6 +194,7 @@ class Engine:
             degraded=degraded,
             reactions=memory.reactions,
             timezone=present.rulebook.zone_of(member.state.region) if member else None,
+            redeemed_share=present.share_redeemed(member),
         )
         return Seen(snapshot, stored or Stored(), member)
 

@@ -44,6 +44,8 @@ class Portrait:
     numbers: Mapping[str, float]
     basket_value: float
     """The basket of this very moment, from the caller; NaN where there is none."""
+    redeemed_share: float | None = None
+    """Chance that points issued now are redeemed; None: the programme's constant."""
 
 
 def portrait(snapshot: Snapshot, ask: Ask, learned: Learned, programme: Programme, policy: Policy) -> Portrait:
@@ -76,6 +78,7 @@ def portrait(snapshot: Snapshot, ask: Ask, learned: Learned, programme: Programm
         year_margin=max(spend, 0.0) * rate,
         numbers=numbers,
         basket_value=_number(ask.context.get("basket_value")),
+        redeemed_share=snapshot.redeemed_share,
     )
 
 

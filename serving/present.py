@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import prod
+from math import nan, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import filters
+from features.ledger.outlook import FreshShares
 from features.online import MemberRows
 from serving.cards import Cards
 from serving.champions import Champions
@@ -34,8 +35,16 @@ class Present:
     """Budget → what one more unit of it would earn."""
     spent_out: frozenset[str] = frozenset()
     """Budgets that have nothing left."""
+    fresh_points: FreshShares | None = None
+    """How likely points issued now are redeemed; None before `tessera points` has estimated it."""
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What was refused at the last look: source → sentences. The last good one goes on."""
+
+    def share_redeemed(self, member: Member | None) -> float | None:
+        """The chance that points issued to the member now are redeemed; None where it was not estimated."""
+        if member is None or self.fresh_points is None:
+            return None
+        return self.fresh_points.of(member.features.get("points_balance", nan))
 
     def allowed(self, ask: Ask, at: float) -> NDArray[np.bool_] | None:
         """(n_products,): the products that can be had and that a request wants at all; None where that is all of them.

@@ -104,6 +104,7 @@ def header(
             "degraded": snapshot.degraded,
             "reactions": snapshot.reactions,
             "timezone": snapshot.timezone,
+            "redeemed_share": snapshot.redeemed_share,
         },
         "learned": learned,
         "versions": versions,
@@ -129,6 +130,7 @@ def snapshot_of(found: Mapping[str, Any], features: Mapping[str, float]) -> Snap
         degraded=tuple(kept["degraded"]),
         reactions=tuple(Reaction(**one) for one in kept.get("reactions", ())),
         timezone=kept.get("timezone"),
+        redeemed_share=kept.get("redeemed_share"),
     )
 
 

@@ -73,6 +73,8 @@ class Snapshot:
     """Of the last 90 days, oldest first."""
     timezone: str | None = None
     """The member's own; None where it is not known: the programme's stands in for it."""
+    redeemed_share: float | None = None
+    """Chance that points issued now are redeemed; None where none was estimated: the programme's constant stands in."""
 
 
 @dataclass(frozen=True, slots=True)

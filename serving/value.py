@@ -146,7 +146,8 @@ def _given(offer: Terms, who: Portrait, response: float, programme: Programme) -
         discount = -round(given * response * UNITS)
     points = offer.points + offer.more_points * who.tier.earn_rate * basket
     if points:
-        liability = -round(points * response * rules.cost_per_point * rules.redeemed_share * UNITS)
+        share = rules.redeemed_share if who.redeemed_share is None else who.redeemed_share
+        liability = -round(points * response * rules.cost_per_point * share * UNITS)
     return discount, liability
 
 

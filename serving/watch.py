@@ -16,6 +16,7 @@ import orjson
 from features import online
 from features.entities import Budget
 from features.identity import LINKS
+from features.ledger import outlook
 from features.workspace import Workspace
 from serving import access, bundles, cards, products, rulebook
 from serving.access import Keys, KeysError
@@ -96,6 +97,7 @@ class Watch:
         self._when("cards", (ws.tables / LINKS,), self._take_cards)
         self._when("champions", (ws.champions,), self._take_champions)
         self._when("prices", (ws.prices,), self._take_prices)
+        self._when("liability", (ws.liability, ws.catalog), self._take_liability)
         self._take_budgets()
 
     def _when(self, source: str, paths: tuple[Path, ...], take: Callable[[], tuple[str, ...]]) -> None:
@@ -193,6 +195,14 @@ class Watch:
         if not all(isinstance(one, int | float) and 0 <= one < 1e9 for one in found.values()):
             return (f"{path.name}: a price is no number from 0; solve them anew",)
         self._present = replace(now, prices={str(name): float(one) for name, one in found.items()})
+        return ()
+
+    def _take_liability(self) -> tuple[str, ...]:
+        """How likely points are redeemed, as it was estimated last; without the file the programme's constant holds."""
+        now, path = self.present(), self._ws.liability
+        life = now.rulebook.catalog.programme.points.expiry_days
+        found = outlook.fresh_shares(outlook.from_json(path.read_bytes())[0], life) if path.exists() else None
+        self._present = replace(now, fresh_points=found)
         return ()
 
     def _take_budgets(self) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from features.ledger.liability import Floats, RedemptionModel, redemption_chance
+
+if TYPE_CHECKING:
+    import pandas as pd  # the service reads models and never frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +107,23 @@ def from_json(text: bytes) -> tuple[RedemptionModel, dict[str, Any]]:
     if survival.ndim != 3 or survival.shape[0] != groups or survival.shape[2] != survival.shape[1] + 1:
         raise ValueError(f"survival of shape {survival.shape} does not fit {groups} groups; write it again")
     return model, about
+
+
+@dataclass(frozen=True, slots=True)
+class FreshShares:
+    """The chance that points issued now are redeemed, by what the member holds: all that a decision needs."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    """One for each group of balances, one more than there are edges."""
+
+    def of(self, balance: float) -> float:
+        """For a member who holds `balance` points; NaN is one without points."""
+        return self.shares[bisect_right(self.edges, balance) if balance == balance else 0]
+
+
+def fresh_shares(model: RedemptionModel, life_days: float) -> FreshShares:
+    """The chances of a lot that is issued now and lives `life_days`."""
+    lowest = [0.0, *model.edges.tolist()]
+    chances = redemption_chance(model, 0.0, life_days, np.array(lowest))
+    return FreshShares(tuple(model.edges.tolist()), tuple(chances.tolist()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.simulate import simulate
 from experiments.worlds import WORLDS
-from features.ledger import accounting, liability, lots
+from features.ledger import accounting, liability, lots, outlook
 
 END = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -103,6 +103,16 @@ def test_nobody_ever_redeemed_and_nothing_is_known_both_expect_nothing() -> None
     assert liability.redemption_chance(liability.fitted(lots.counted(nothing, END, 365)), 0.0, 365.0, 100.0) == 0
     never = planted(0.0, 5)
     assert liability.redemption_chance(liability.fitted(lots.counted(never, END, 360)), 0.0, 360.0, 100.0) == 0
+
+
+def test_a_decision_reads_the_same_chance_from_the_kept_model() -> None:
+    kept, _ = outlook.from_json(outlook.to_json(_MODEL))
+    shares = outlook.fresh_shares(kept, 360.0)
+    for held in (0.0, 999.0, *_MODEL.edges.tolist(), 1e9):
+        assert shares.of(held) == liability.redemption_chance(_MODEL, 0.0, 360.0, held)
+    assert shares.of(np.nan) == shares.of(0.0)
+    with pytest.raises(ValueError, match="write it again"):
+        outlook.from_json(b'{"model": {"edges": [1.0]}}')
 
 
 def test_the_order_of_rows_says_nothing() -> None:
