@@ -81,7 +81,8 @@ def _features(folder: Path, who: Truth, world: World) -> pd.DataFrame:
         pairs = pd.DataFrame({"member_id": some, "at": pd.Timestamp(ENDS_AT)})
         parts.append(behavior.historical(folder, pairs, programme))
     table = pd.concat(parts, ignore_index=True).set_index("member_id").drop(columns="at")
-    return table.join(_margins(folder)).loc[who.member_ids.tolist()].astype(np.float64)
+    found: pd.DataFrame = table.join(_margins(folder)).loc[who.member_ids.tolist()].astype(np.float64)
+    return found
 
 
 def _margins(folder: Path) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def estimated(ground: Ground) -> Economy:
         groups=["do_nothing", *(one.type for one in CANDIDATES)],
         feature_names=ground.names,
         arms=["do_nothing", *(one.id for one in CANDIDATES)],
-        responded=log.responded,
+        responded=log.responded.astype(np.float64),
     )
     told, known = model.everything(ground.features), slice(1, len(CANDIDATES) + 1)
     return economy(told.effect[:, known], told.response[:, known], *baskets(ground))

@@ -1,8 +1,9 @@
 """Prices in a stream of visits: solved every night, every hour, or moved after every visit as well.
 
 Visits come by hour and weekday; how many there will be is forecast from the week before, and may be forecast wrongly.
-What there is to give changes half-way, when it is asked to. Prices are solved on visits of the week before with what is
-left of the budgets. Dual mirror descent (Balseiro, Lu & Mirrokni, arXiv:2011.10124) moves them between solutions:
+What giving is worth may change half-way, without notice. Prices are solved on members who came in the last week,
+appraised as of now (as `tessera prices` does it), with what is left of the budgets. Dual mirror descent (Balseiro,
+Lu & Mirrokni, arXiv:2011.10124) moves them between solutions:
 `λ ← λ · exp(η · (k − ρ) / ρ)`, ρ being what is left for a visit to come.
 """
 
@@ -49,6 +50,9 @@ class Stream:
 
     hour: Floats
     values: Floats
+    """As in the week before; `worth` of the hour multiplies them."""
+    worth: Floats
+    """(n_hours,)"""
     costs: Floats
     before: tuple[Floats, Floats]
     amounts: Floats
@@ -62,11 +66,11 @@ def stream(scene: Scene, seed: int) -> Stream:
     hour = np.repeat(np.arange(len(shape)), counts).astype(np.float64)
     level, uses = 0.5 + rng.random(CANDIDATES), rng.random((1, CANDIDATES, BUDGETS)) < 0.7
     values, costs = _visits(len(hour), level, uses, rng)
-    values *= np.where(hour >= DAYS * _HOURS / 2, scene.richer, 1.0)[:, None]
+    worth = np.where(np.arange(len(shape)) >= len(shape) / 2, scene.richer, 1.0)
     before = _visits(7 * PER_DAY, level, uses, rng)
     best = before[0].argmax(axis=1)
     wanted = before[1][np.arange(len(best)), best][before[0].max(axis=1) > 0].sum(axis=0)
-    return Stream(hour, values, costs, before, wanted * DAYS / 7 * (0.25 + 0.2 * rng.random(BUDGETS)))
+    return Stream(hour, values, worth, costs, before, wanted * DAYS / 7 * (0.25 + 0.2 * rng.random(BUDGETS)))
 
 
 def _visits(n: int, level: Floats, uses: np.ndarray, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -98,10 +102,10 @@ def earned(found: Stream, every_hours: int, step: float, seed: int) -> float:
         rows = slice(int(starts[hour]), int(starts[hour + 1]))
         ahead = float(pace[hour:].sum()) * _seen_so_far(hour, rows.start, pace)
         if hour % every_hours == 0:
-            prices = _solved(found, rows.start, ahead, left, warm, rng)
+            prices = _solved(found, hour, rows.start, ahead, left, warm, rng)
             warm = prices
         rate = left / max(ahead, 1.0)
-        total += _hour(found.values[rows], found.costs[rows], prices, left, rate, step)
+        total += _hour(found.values[rows] * found.worth[hour], found.costs[rows], prices, left, rate, step)
     return total
 
 
@@ -111,16 +115,17 @@ def _seen_so_far(hour: int, visits: int, pace: Floats) -> float:
 
 
 def _solved(
-    found: Stream, seen: int, ahead: float, left: Floats, warm: Floats | None, rng: np.random.Generator
+    found: Stream, hour: int, seen: int, ahead: float, left: Floats, warm: Floats | None, rng: np.random.Generator
 ) -> Floats:
-    """Prices on a sample of the last week's visits, those of this stream before older ones."""
+    """Prices on a sample of the last week's visits, those of this stream before older ones, as they are worth now."""
     recent = slice(max(seen - 7 * PER_DAY, 0), seen)
     fresh = seen - recent.start
     rows = rng.integers(0, 7 * PER_DAY, SAMPLE)
     new = rows < fresh
     values, costs = found.before[0][rows], found.before[1][rows]
     values[new], costs[new] = found.values[recent][rows[new]], found.costs[recent][rows[new]]
-    return solve(values, costs, left * SAMPLE / max(ahead, 1.0), warm=warm, tolerance=1e-4).prices
+    amounts = left * SAMPLE / max(ahead, 1.0)
+    return solve(values * found.worth[hour], costs, amounts, warm=warm, tolerance=1e-4).prices
 
 
 def _hour(values: Floats, costs: Floats, prices: Floats, left: Floats, rate: Floats, step: float) -> float:
@@ -142,4 +147,5 @@ def _hour(values: Floats, costs: Floats, prices: Floats, left: Floats, rate: Flo
 
 def bound(found: Stream) -> float:
     """What could have been earned by somebody who knew the whole stream beforehand."""
-    return solve(found.values, found.costs, found.amounts, tolerance=1e-5).bound
+    values = found.values * found.worth[found.hour.astype(np.int64)][:, None]
+    return solve(values, found.costs, found.amounts, tolerance=1e-5).bound
