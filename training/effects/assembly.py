@@ -9,7 +9,7 @@ import numpy as np
 from features.learned.answering import Answering
 from features.learned.effects import EXPECTED, NEW, Effects
 from features.learned.trees import Trees
-from training.effects.answers import Answers, calibration
+from training.effects.answers import Answers, calibration, chances_of
 from training.effects.direction import Direction, Places, no_trees
 from training.effects.inputs import Drawn, Floats, Whole
 from training.effects.pseudo import Pseudo
@@ -34,6 +34,9 @@ class Parts:
     expected: Trees
     answers: Answers | None
     answer_share: float
+    """Weight of what answers say of members' differences."""
+    assumed_share: float
+    """Weight of effects in proportion to the chance of an answer."""
 
 
 def assembled(parts: Parts, names: tuple[tuple[str, ...], ...], features: Floats) -> Effects:
@@ -74,7 +77,7 @@ def assembled(parts: Parts, names: tuple[tuple[str, ...], ...], features: Floats
         own=_spread(alone, rows),
         trees=_named(parts.found.trees if parts.kept else no_trees(width + 1), (*feature_names, EXPECTED)),
         expected=_named(parts.expected, feature_names),
-        answers=_answering(parts, feature_names, all_groups),
+        answers=_answering(parts, feature_names, all_groups, _spread(level.mean, rows)),
     )
 
 
@@ -86,7 +89,7 @@ def calibrated(form: Effects, units: Drawn, told: Floats, answers: Answers, resp
     return replace(form, answers=replace(form.answers, line=line))
 
 
-def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, ...]) -> Answering:
+def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, ...], level: Floats) -> Answering:
     """Rows as in the form; a new arm has the shift of none, and the share of answers caused that all have."""
     k, width, found = len(groups), len(feature_names), parts.answers
     if found is None:
@@ -94,24 +97,33 @@ def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, 
         nobody = np.zeros(0, np.str_)
         return Answering(no_trees(width), nobody, np.full(k, -1), none, np.zeros(4), none, np.zeros(width + 1), none)
     known = len(found.shift)
-    weight = parts.seen.weight
-    middle = (weight * found.view).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
-    usual, common = float(middle[parts.usable].mean()), float(found.ratio[1:].mean())
-    by_group = {
-        one: float(np.mean([middle[i] for i in parts.usable if groups[i + 1] == one] or [usual])) for one in groups
-    }
-    new = groups[known:]
+    view = _for_all_rows(parts, groups, found.view)
+    usual = _for_all_rows(parts, groups, chances_of(found.left_out[:, 1:]))
+    assumed = parts.assumed_share * np.divide(level, usual, out=np.zeros(k), where=usual > 0)
+    ratio = np.concatenate((found.ratio, np.full(k - known, float(found.ratio[1:].mean()))))
     return Answering(
         trees=_named(found.trees, (*feature_names, *found.groups)),
         groups=np.array(found.groups, np.str_),
         column=np.array([found.groups.index(one) if one in found.groups else -1 for one in groups], np.int64),
         shift=np.concatenate((found.shift, np.zeros(k - known))),
         line=np.array([0.0, 1.0, 0.0, 0.0]),
-        ratio=np.concatenate((found.ratio, np.full(k - known, common))),
-        ranks=found.ranks,
-        middle=np.concatenate(([0.0], middle, [by_group[one] for one in new])),
-        share=parts.answer_share,
+        ratio=parts.answer_share * ratio + assumed,
+        ranks=parts.answer_share * found.ranks,
+        middle=parts.answer_share * view + assumed * usual,
+        share=1.0,
     )
+
+
+def _for_all_rows(parts: Parts, groups: tuple[str, ...], values: Floats) -> Floats:
+    """(k,): the mean of an arm's column, for a new arm that of its group, else of all; 0 for doing nothing."""
+    weight = parts.seen.weight
+    mean = (weight * values).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
+    every = float(mean[parts.usable].mean())
+    found = [0.0]
+    for row, group in enumerate(groups[1:]):
+        own = [float(mean[each]) for each in parts.usable if groups[each + 1] == group]
+        found.append(float(mean[row]) if row in parts.usable else float(np.mean(own)) if own else every)
+    return np.array(found)
 
 
 def _rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...]) -> list[int]:

@@ -18,7 +18,7 @@ from features.entities import DO_NOTHING
 from features.learned import from_lightgbm
 from features.learned.effects import Effects
 from training.effects import inputs
-from training.effects.answers import Answers, learn_answers
+from training.effects.answers import Answers, chances_of, learn_answers
 from training.effects.assembly import Parts, assembled, calibrated
 from training.effects.config import EffectConfig
 from training.effects.direction import Direction, Places, columns, direction, places, ridge
@@ -120,9 +120,9 @@ def learn(
     told = _told(seen, found, pooled, slope, kept, usable)
     own, strength = _own(units, seen, told, place, usable, config)
     answers = None if responded is None else learn_answers(bare, place.ranks, responded, seen, config)
-    told, mine, theirs = _both_views(units, seen, told, pooled, answers, config)
+    told, mine, theirs, assumed = _both_views(units, seen, told, pooled, answers, config)
     form = assembled(
-        Parts(seen, place, found, usable, level, slope, kept * mine, own, mine, expected, answers, theirs),
+        Parts(seen, place, found, usable, level, slope, kept * mine, own, mine, expected, answers, theirs, assumed),
         (feature_names, arms, units.groups),
         units.features,
     )
@@ -134,18 +134,28 @@ def learn(
 
 def _both_views(
     units: Drawn, seen: Pseudo, told: Floats, level: Floats, answers: Answers | None, config: EffectConfig
-) -> tuple[Floats, float, float]:
-    """Effects on members left out, and how much of each of the two views enters: half, as far as both are borne out."""
+) -> tuple[Floats, float, float, float]:
+    """Effects on members left out; how much of each of the two views enters; and how much of τ = ρ·p where they fail.
+
+    What neither view bears out is taken to be in proportion to the chance of an answer, the same share of which is
+    caused for everybody. Were it the same effect for everybody, those who hardly answer would seem the best bargain.
+    """
     if answers is None:
-        return told, 1.0, 0.0
-    middle = (seen.weight * answers.view).sum(axis=0) / np.maximum(seen.weight.sum(axis=0), 1e-12)
-    one, two = told - level, answers.view - middle
+        return told, 1.0, 0.0, 0.0
+    one, two = told - level, answers.view - _means(seen, answers.view)
     both = (one + two) / 2
     pooled, t = _borne_out(units, seen, (seen.share * both).sum(axis=1))
-    if t <= 0:
-        return told, 1.0, 0.0
-    half = t**2 / (t**2 + config.evidence**2) * min(_STEEPEST, pooled) / 2
-    return level + 2 * half * both, half, half
+    believed = t**2 / (t**2 + config.evidence**2) if t > 0 else 0.0
+    half = believed * min(_STEEPEST, pooled) / 2 if t > 0 else 0.0
+    chance = chances_of(answers.left_out[:, 1:])
+    usual = _means(seen, chance)
+    assumed = np.where(usual > 0, level / np.maximum(usual, 1e-9), 0.0) * (chance - usual)
+    return level + 2 * half * both + (1 - believed) * assumed, half, half, 1 - believed
+
+
+def _means(seen: Pseudo, values: Floats) -> Floats:
+    found: Floats = (seen.weight * values).sum(axis=0) / np.maximum(seen.weight.sum(axis=0), 1e-12)
+    return found
 
 
 _STEEPEST = 2.0
