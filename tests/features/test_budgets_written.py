@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import orjson
 import pytest
 
 from features import catalog
@@ -21,23 +22,24 @@ def written(tmp_path: Path, *entries: str) -> Path:
 
 
 def test_the_example_has_money_points_messages_and_a_stock() -> None:
-    assert [one.unit for one in catalog.load(EXAMPLE).budgets] == ["money", "points", "messages", "units"]
+    units = {one.unit for one in catalog.load(EXAMPLE).budgets}
+    assert units == {"money", "points", "messages", "units"}
 
 
 def test_a_budget_comes_as_it_was_written(tmp_path: Path) -> None:
     folder = written(tmp_path, "id: b, name: B, unit: money, amount: 10, types: [gift], starts: 2026-01-01, hard: true")
-    (found,) = catalog.load(folder).budgets
+    (found, *seats) = catalog.load(folder).budgets
     assert found.starts is not None
     assert found == Budget("b", "B", "money", 10.0, starts=found.starts, types=("gift",), hard=True)
-    assert catalog.from_json(catalog.to_json(catalog.load(folder))).budgets == (found,)
+    assert catalog.from_json(catalog.to_json(catalog.load(folder))).budgets == (found, *seats)
 
 
 def test_a_catalogue_kept_before_there_were_budgets_has_none(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "budgets.yaml").unlink()
-    text = catalog.to_json(catalog.load(folder)).replace(b',"budgets":[]', b"")
-    assert b"budgets" not in text
-    assert catalog.from_json(text).budgets == ()
+    text = orjson.loads(catalog.to_json(catalog.load(folder)))
+    del text["budgets"]
+    assert catalog.from_json(orjson.dumps(text)).budgets == ()
 
 
 @pytest.mark.parametrize(

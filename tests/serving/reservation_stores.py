@@ -33,20 +33,25 @@ class SqliteStore:
     def close(self) -> None:
         self._connection.close()
 
-    def reserve(self, claims: Sequence[Claim]) -> dict[str, tuple[str, ...]]:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._connection:
+            yield
+
+    def reserve(self, claims: Sequence[Claim]) -> dict[str, tuple[str, ...]]:
+        with self._transaction():
             return sqlite.reserve(self._connection, claims)
 
     def commit(self, reservation_id: str, at: int, given: Given, *, fact: bool = False) -> Settled:
-        with self._connection:
+        with self._transaction():
             return settling.commit(self._connection, reservation_id, at, given, fact=fact)
 
     def release(self, reservation_id: str, at: int) -> Settled:
-        with self._connection:
+        with self._transaction():
             return settling.release(self._connection, reservation_id, at)
 
     def sweep(self, at: int, limit: int = 1000) -> Swept:
-        with self._connection:
+        with self._transaction():
             return settling.sweep(self._connection, at, limit)
 
     def balances(self) -> list[Balance]:
