@@ -120,7 +120,7 @@ def check(query: Query, said: list[str]) -> str:
     assert {budget for budget, *_ in uses} == set(AMOUNTS)
     for budget, period, spent, open_count, open_most in uses:
         assert spent + open_most <= AMOUNTS[budget]
-        assert [spent, open_count, open_most] == [int(one) for one in sums[(budget, int(period))]]
+        assert [spent, open_count, open_most] == [int(one) for one in sums.get((budget, int(period)), (0, 0, 0))]
     check_caps(query)
     asked = sum(int(line.split()[1]) for line in said if line.startswith("asked "))
     return (
