@@ -49,6 +49,8 @@ def test_prices_are_solved_taken_up_and_hold_a_campaign_inside_its_quota(
 def test_without_budgets_there_are_no_prices(demonstrated: Demonstrated, tmp_path: Path) -> None:
     ws = whole.copy(demonstrated.home, tmp_path / "home")
     (ws.catalog / "budgets.yaml").unlink(missing_ok=True)
+    nothing = {"id": "do_nothing", "type": "do_nothing", "name": "Do nothing"}
+    (ws.catalog / "actions.yaml").write_text(yaml.safe_dump({"actions": [nothing]}))  # an event's seats are a budget
     ws.prices.write_text('{"prices": {"old": 1.0}}')
     prices.run(ws, "email", 100)
     assert not ws.prices.exists()
