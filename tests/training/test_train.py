@@ -31,6 +31,7 @@ SMALL = settings.parse(
     {
         "seed": 3,
         "taste": {"recipes": {"popularity": {}, "als": {"factors": 8, "iterations": 3}}},
+        "effects": {"enough": 20, "folds": 2, "trees": 10, "rounds": [15], "shallow_leaves": [3], "ridges": [0.1]},
         "churn": {"trees": 50, "leaves": [4], "min_leaf": 20, "cut_offs": 2, "resamples": 20, "ablation": False},
         "response": {"enough": 20},
     }
@@ -60,6 +61,7 @@ def test_every_model_leaves_a_challenger_with_its_lineage(ws: Workspace, outcome
         ("churn", "1"),
         ("lifetime", "1"),
         ("response", "1"),
+        ("effects", "1"),
     ]
     assert not outcome.skipped
     for version in outcome.versions:
@@ -72,11 +74,11 @@ def test_every_model_leaves_a_challenger_with_its_lineage(ws: Workspace, outcome
 def test_the_pictures_and_tables_are_logged(outcome: Outcome) -> None:
     shown = {path.name for version in outcome.versions for path in (version.folder.parent / "exhibits").iterdir()}
     churned = {"churn_members.csv", "churn_families.csv", "churn_calibration.png"}
-    assert shown == {"recipes.csv", "recipes.png", "responses.csv", "lifetime.csv"} | churned
+    assert shown == {"recipes.csv", "recipes.png", "responses.csv", "effects.csv", "lifetime.csv"} | churned
 
 
 def test_what_serving_would_load_answers_the_golden_questions(outcome: Outcome, programme: Programme) -> None:
-    taste, churned, worth, responses = outcome.versions
+    taste, churned, worth, responses, _ = outcome.versions
     check_lifetime(load_lifetime(worth.folder), worth.record["golden"])
     golden.check_products(load(taste.folder), taste.record["golden"])  # type: ignore[arg-type]
     model = load_churn(churned.folder)
