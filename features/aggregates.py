@@ -7,6 +7,7 @@ time.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -73,6 +74,17 @@ def to_the_newest(values: Sequence[Number]) -> list[Number]:
     found = list(accumulate(reversed(values)))
     found.reverse()
     return found
+
+
+def sums_within(values: Sequence[Number], times: Sequence[int], span: int) -> list[Number]:
+    """`sum(value) over (order by time range between span preceding and current row)`; rows of one time count alike."""
+    running = list(accumulate(values, initial=0))
+    return [running[bisect_right(times, at)] - running[bisect_left(times, at - span)] for at in times]
+
+
+def highest_of_all(values: Sequence[Number]) -> list[Number]:
+    """`max(value) over ()`."""
+    return [max(values)] * len(values) if values else []
 
 
 def sums_by(values: Sequence[Number], keys: Sequence[int]) -> list[Number]:

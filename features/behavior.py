@@ -21,7 +21,7 @@ __all__ = ["Feature", "by_family", "definitions", "historical", "names"]
 
 def definitions(programme: Programme) -> tuple[Feature, ...]:
     """Every feature of a programme, in the order that all arrays of features follow."""
-    return (*_FIXED, *tier_features(programme.tiers))
+    return (*_FIXED, *tier_features(programme))
 
 
 def names(programme: Programme) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from features import budgets_written, segments_written
+from features import budgets_written, segments_written, standing
 from features.catalog_entries import Entry, ProgrammeFile, faults
 from features.catalog_json import from_json, to_json
 from features.entities import (
@@ -89,7 +89,8 @@ def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None
     except ValidationError as error:
         errors.extend(_named(sentence, raw) for sentence in sentences(error, ProgrammeFile, "tiers.yaml"))
         return None
-    wrong = [f"tiers.yaml: {fault}" for fault in _ladder_faults(written)]
+    rules = written.tier_rules.rules()
+    wrong = [f"tiers.yaml: {one}" for one in (*_ladder_faults(written), *standing.faults(rules, written.ladder()))]
     errors.extend(wrong)
     return Programme(
         currency=written.currency,
@@ -100,6 +101,7 @@ def _programme(folder: Path, errors: list[str], digest: Any) -> Programme | None
         default_margin_rate=written.default_margin_rate,
         churn_horizon_days=written.churn_horizon_days,
         region_timezones=tuple(sorted(written.region_timezones.items())),
+        tier_rules=rules,
     )
 
 

@@ -24,6 +24,7 @@ from features.entities import (
     SegmentRules,
     Tier,
 )
+from features.tiers_written import TierRulesEntry
 from features.written import Written, did_you_mean, moment
 
 CHANNELS = ("app", "web", "email", "sms", "push", "till", "call")
@@ -107,6 +108,7 @@ class ProgrammeFile(Written):
     segments: SegmentsEntry
     tiers: Annotated[list[TierEntry], Field(min_length=1)]
     region_timezones: dict[str, Annotated[str, AfterValidator(_zone)]] = Field(default_factory=dict)
+    tier_rules: TierRulesEntry = Field(default_factory=TierRulesEntry)
 
     def points_rules(self) -> PointsRules:
         """The rules of points as the other rooms know them."""

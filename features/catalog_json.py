@@ -20,6 +20,7 @@ from features.entities import (
     RuleSegment,
     SegmentRules,
     Tier,
+    TierRules,
 )
 from features.ledger import written as earning_written
 
@@ -42,6 +43,7 @@ def from_json(text: bytes) -> Catalog:
             "rule_segments": tuple(RuleSegment(**one) for one in rules.get("rule_segments", ())),
             "region_timezones": tuple((region, zone) for region, zone in rules.get("region_timezones", ())),
             "earning": earning_written.again(rules.get("earning", {})),
+            "tier_rules": TierRules(**rules.get("tier_rules", {})),
         }
     )
     families = {name: tuple(_candidate(row) for row in raw[name]) for name in ("offers", "actions", "benefits")}

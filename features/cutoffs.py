@@ -57,7 +57,7 @@ def compute(
 
 def feature_sql(relation: Relation, features: Sequence[Feature]) -> str:
     """The text that computes these features of one relation for all rows of the table `pairs`."""
-    rows = with_derived(relation, counted(relation))
+    rows = with_derived(relation, counted(relation), features)
     chosen = ", ".join(f"cast({feature.sql} as double) as {feature.name}" for feature in features)
     return f"select pair, {chosen} from ({rows}) as facts_at group by pair"
 
@@ -110,7 +110,7 @@ def _without_facts(
     connection: duckdb.DuckDBPyConnection, relation: Relation, features: Sequence[Feature]
 ) -> np.ndarray:
     """What the features are over no rows at all: the law of SQL, not ours (a count is 0, a sum is missing)."""
-    rows = with_derived(relation, counted(relation))
+    rows = with_derived(relation, counted(relation), features)
     chosen = ", ".join(f"cast({feature.sql} as double)" for feature in features)
     row = connection.execute(f"select {chosen} from ({rows}) as facts_at where false").fetchone()
     return np.array([np.nan if value is None else value for value in row or ()], dtype=np.float64)

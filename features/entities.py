@@ -48,10 +48,39 @@ class Tier:
     id: str
     name: str
     min_spend: float
-    """Qualifying spend (currency) inside `window_days` that reaches this tier; the lowest tier has 0."""
+    """What has to be spent inside the window to reach this tier; the lowest tier has 0. Where the programme counts
+    baskets (`TierRules.measure`), so many baskets."""
     window_days: int
+    """Length of a rolling window; windows of a year do not look at it."""
     earn_rate: float
     """Points earned per unit of currency spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierRules:
+    """How a tier is counted and how long it is held (docs/tiers.md); what is written here by default is the plain rule.
+
+    A *period* is a calendar year of the programme's time zone or, with `membership_year`, a year of the membership; a
+    *review* is its end. The plain rule knows neither: whoever spends enough inside the rolling window has the tier.
+    """
+
+    window: Literal["rolling", "calendar_year", "membership_year"] = "rolling"
+    """What is added up: the last `window_days` of each tier, or the period."""
+    measure: Literal["spend", "baskets"] = "spend"
+    """What is counted: money net of returns, or baskets in which something was bought."""
+    hold: Literal["none", "year", "next_year"] = "none"
+    """A tier once reached stays to the end of that period, or of the next one; `none`: as long as the window has it."""
+    grace_days: int = 0
+    """So long a tier stays after it would be lost."""
+    soft_landing: bool = False
+    """Nobody falls more than one tier at a review (with `hold: none`: in one stretch of `grace_days`)."""
+    upgrade: Literal["at_once", "review"] = "at_once"
+    """When a higher tier begins."""
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether there are periods and reviews."""
+        return self.hold != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +136,8 @@ class Programme:
     """Region of a member → time zone, where it is not the programme's."""
     earning: Earning = field(default_factory=Earning)
     """What earns points beside spend, and where they can be used: `earning.yaml`."""
+    tier_rules: TierRules = field(default_factory=TierRules)
+    """How tiers are counted and held."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ def source(features: Sequence[Feature]) -> str:
         if feature.relation not in relations:
             raise ExpressionError(f"feature {feature.name}: no relation {feature.relation!r}, only {sorted(relations)}")
         if feature.relation not in writers:
-            writers[feature.relation] = _Writer(relations[feature.relation], body)
+            beside = [other for other in features if other.relation == feature.relation]
+            writers[feature.relation] = _Writer(relations[feature.relation], body, beside)
         writer = writers[feature.relation]
         values.append(scalar(parse(feature.sql), _outside, writer.aggregate))
     return "\n".join(["def finish(columns, at):", *body.lines, f"    return ({', '.join([*values, ''])})", ""])
@@ -77,8 +78,8 @@ def source(features: Sequence[Feature]) -> str:
 class _Writer:
     """Writes the aggregates over one relation."""
 
-    def __init__(self, relation: Relation, body: Body) -> None:
-        self._rows = MemberRows(relation, body)
+    def __init__(self, relation: Relation, body: Body, features: Sequence[Feature]) -> None:
+        self._rows = MemberRows(relation, body, features)
         self._let = body.let
 
     def aggregate(self, node: Node) -> str | None:

@@ -1,4 +1,4 @@
-"""The six relations: baskets, lines, points, offers, engagements and profile, each as SQL over the typed tables.
+"""The relations: baskets, lines, points, offers, engagements, profile and standing, as SQL over the typed tables.
 
 Money is in whole cents and every stored column is a whole number, so that sums are exact in any order and both engines
 agree to the last bit. Times are microseconds since 1970 (`…_us`); hours and weekdays are of the programme's zone.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from features.entities import ACTION_TYPES, OFFER_TYPES, Programme
+from features import qualifying
+from features.entities import ACTION_TYPES, OFFER_TYPES, Programme, TierRules
 from features.relations import Relation, Stored
 from features.tables import ENGAGEMENT_TYPES, POINTS_TYPES
 
@@ -45,19 +46,24 @@ READ: Mapping[str, tuple[str, ...]] = {
 """The typed tables that the facts are taken from, with the columns they need."""
 
 
-def relations(timezone: str) -> Mapping[str, Relation]:
+def relations(timezone: str, rules: TierRules | None = None, tiers: int = 0) -> Mapping[str, Relation]:
     """All relations, by name.
 
     Args:
         timezone: Name of the zone in which hours and weekdays are read, such as `Europe/Amsterdam`.
+        rules: How tiers are held; by the plain rule the relation `standing` has no rows.
+        tiers: How many there are.
     """
-    found = (_baskets(timezone), _lines(), _points(), _offers(), _engagements(), _profile())
+    found = (
+        *(_baskets(timezone), _lines(), _points(), _offers(), _engagements(), _profile()),
+        qualifying.standing(timezone, rules or TierRules(), tiers),
+    )
     return {relation.name: relation for relation in found}
 
 
 def of(programme: Programme) -> Mapping[str, Relation]:
     """All relations of a programme, by name."""
-    return relations(programme.timezone)
+    return relations(programme.timezone, programme.tier_rules, len(programme.tiers))
 
 
 _AGE = ("age_days", f"(at_us - occurred_us) / {DAY}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from features.expressions import ExpressionError, Node, parse, scalar
-from features.relations import Relation
+from features.relations import Feature, Relation, derived
 from features.states import COLUMNS
 
 DAY_US = 86_400_000_000
@@ -44,10 +44,10 @@ class Window:
 class MemberRows:
     """The rows of one relation that count at `at`."""
 
-    def __init__(self, relation: Relation, body: Body) -> None:
+    def __init__(self, relation: Relation, body: Body, features: Sequence[Feature] = ()) -> None:
         self.let = body.let
         self._relation = relation
-        self._derived = dict(relation.derived)
+        self._derived = derived(relation, features)
         self._stored = {column.name: column for column in relation.stored}
         times = self.let(f"columns[{COLUMNS[relation.name, 'occurred_us']}]")
         self._end = self.let(f"bisect_right({times}, at)")
@@ -160,10 +160,11 @@ class MemberRows:
         function = window.this
         keys = [self.column(key.name) for key in window.args.get("partition_by") or []]
         ordered = window.args.get("order") is not None
-        name = _WINDOWS.get((type(function), len(keys), ordered))
+        name = "sums_within" if _ranged(window) else _WINDOWS.get((type(function), len(keys), ordered))
         if name is None or not isinstance(function.this, exp.Column):
             raise ExpressionError(f"{window.sql()!r}: a window that features/member_rows.py does not know")
-        return f"{name}({', '.join([self.column(function.this.name), *keys])})"
+        bounds = [] if name != "sums_within" else [self.times, _span(window)]
+        return f"{name}({', '.join([self.column(function.this.name), *keys, *bounds])})"
 
 
 _WINDOWS = {
@@ -171,8 +172,22 @@ _WINDOWS = {
     (exp.Sum, 0, True): "to_the_newest",
     (exp.Sum, 1, False): "sums_by",
     (exp.Max, 1, False): "highest_by",
+    (exp.Max, 0, False): "highest_of_all",
 }
 """(function, columns it is partitioned by, whether it is ordered) → its function in `features.aggregates`."""
+
+
+def _ranged(window: exp.Window) -> bool:
+    """Whether it is a sum over the rows of a stretch of time up to the row."""
+    spec = window.args.get("spec")
+    return isinstance(window.this, exp.Sum) and spec is not None and spec.args["kind"].upper() == "RANGE"
+
+
+def _span(window: exp.Window) -> str:
+    spec = window.args["spec"]
+    if spec.args["start_side"].upper() != "PRECEDING" or spec.args["end"].upper() != "CURRENT ROW":
+        raise ExpressionError(f"{window.sql()!r}: a range reaches from so many microseconds before up to the row")
+    return str(int(spec.args["start"].this))
 
 
 def _noting(names: list[str]) -> Callable[[str], str]:

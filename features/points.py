@@ -19,7 +19,7 @@ from features.border import empty, finish
 from features.entities import Programme
 from features.ledger import audiences, burns, issuing
 from features.table_files import as_arrow, quote, session, table_path, texts_as_arrow
-from features.tables import ENGAGEMENTS, POINTS, PRODUCTS, PURCHASES, Table
+from features.tables import ENGAGEMENTS, MEMBERS, POINTS, PRODUCTS, PURCHASES, Table
 
 DERIVED = burns.DERIVED
 """The `source` of entries that were computed from purchases."""
@@ -99,6 +99,7 @@ def refresh(tables_dir: Path, programme: Programme) -> int | None:
     with session() as db:
         for name, table, columns in _SOURCES:
             _read(db, name, tables_dir, table, columns, None if name == "goods" else ends)
+        _read(db, "enrolments", tables_dir, MEMBERS, ("member_id", "enrolled_at"), None)
         _register_audience(db, audiences.of(tables_dir, programme))
         entries = _ledger(db, programme, ends, wishes, found[(found["source"] == burns.EVENT) & (found["points"] > 0)])
     gone = f"source = '{DERIVED}' or (source = '{burns.EVENT}' and type = 'redeem')"

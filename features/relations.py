@@ -1,4 +1,4 @@
-"""What a relation is: which rows a member's features are taken from, as SQL (`features.member_facts` has the six).
+"""What a relation is: which rows a member's features are taken from, as SQL (`features.member_facts` has them).
 
 A relation is a member's facts of one kind, a row per fact. A row counts at `at` if and only if it happened by then, was
 known by then and is younger than the relation's horizon. DuckDB runs these texts for many members and times in one
@@ -8,7 +8,7 @@ carries over to Spark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -57,6 +57,8 @@ class Feature:
     relation: str
     sql: str
     doc: str
+    derived: tuple[tuple[str, str], ...] = ()
+    """Columns it needs beyond those of the relation: name → SQL, as `Relation.derived`; one name has one text."""
 
 
 def microseconds(at: datetime) -> int:
@@ -84,9 +86,14 @@ def counted(relation: Relation, *, upcoming: bool = False) -> str:
     return f"select {', '.join(chosen)} from {joined} where {' and '.join(limits)}{group}"
 
 
-def with_derived(relation: Relation, rows: str) -> str:
-    """SQL for the rows with their derived columns; windows stay inside a pair."""
-    for name, text in relation.derived:
+def derived(relation: Relation, features: Sequence[Feature] = ()) -> dict[str, str]:
+    """All derived columns that these features of a relation rest on, in an order in which they can be made."""
+    return {**dict(relation.derived), **{name: text for feature in features for name, text in feature.derived}}
+
+
+def with_derived(relation: Relation, rows: str, features: Sequence[Feature] = ()) -> str:
+    """SQL for the rows with their derived columns, those that `features` bring too; windows stay inside a pair."""
+    for name, text in derived(relation, features).items():
         rows = f"select *, {_inside_pair(text)} as {name} from ({rows}) as counted"
     return rows
 

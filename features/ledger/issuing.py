@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import duckdb
 
-from features.entities import Programme, Tier
-from features.ledger import occasions
+from features.entities import Programme, Tier, TierRules
+from features.ledger import occasions, ranked
 from features.ledger.rules import EarningRule
 from features.table_files import quote
 
@@ -53,6 +53,9 @@ def _make_baskets(db: duckdb.DuckDBPyConnection) -> None:
 
 def _make_priced(db: duckdb.DuckDBPyConnection, programme: Programme) -> None:
     """The table `priced`: each basket and each other occasion with the rate and the tier of its moment."""
+    if programme.tier_rules != TierRules():
+        ranked.make_priced(db, programme)
+        return
     windows = sorted({tier.window_days for tier in programme.tiers if tier.min_spend > 0})
     sums = "".join(f", {_spend_in(days)} as spend_{days}" for days in windows)
     rates = [f"{tier.earn_rate!r}::{RATE}" for tier in programme.tiers]
