@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from features.written import Written, WrittenError, did_you_mean, merged, read, 
 from features.written import parse as parse_yaml
 from serving import contact_rules
 from serving.contact_rules import ContactCap, ContactRules
+from serving.exploration import Exploration
 
 TYPES = tuple(dict.fromkeys(one for one in (*OFFER_TYPES, *ACTION_TYPES, *BENEFIT_TYPES) if one != "do_nothing"))
 FIXED = ("id", "salt", "holdout", "families")
@@ -55,14 +55,6 @@ class FamilyRules(Written):
     explore: bool = False
 
 
-class Exploration(Written):
-    """How chance is spread over candidates that are nearly the best."""
-
-    allowance: Money
-    gamma: Money
-    floor: Share
-
-
 class UnknownMember(Written):
     """What is assumed of a member without history."""
 
@@ -98,7 +90,8 @@ class Prior(Written):
 
     response: Share
     effect_share: Share
-    retention: Share
+    retention: Share = 0.0
+    """A marketer's own assumption: the share of churn that a response prevents. Gives way to what was seen."""
 
 
 class Policy(Written):
@@ -142,6 +135,8 @@ class Policy(Written):
         said = self.model_dump(mode="json")
         if said["contact"] is None:  # policies kept before there were contact rules keep their version
             del said["contact"]
+        if said["exploration"]["share"] is None:  # and those before chance had a limit as a share
+            del said["exploration"]["share"], said["exploration"]["least"]
         return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
 
     @cached_property
@@ -186,6 +181,8 @@ def _faults(policy: Policy) -> Iterator[str]:
     for unknown in sorted(set(policy.priors) - set(TYPES)):
         yield f'priors."{unknown}" is no type of candidate{did_you_mean(unknown, TYPES)}'
     yield from _family_faults(policy)
+    if policy.exploration.least and policy.exploration.share is None:
+        yield "exploration.least is allowed beside a share; write exploration.share too (0 allows no more than least)"
     if policy.contact is not None:
         yield from contact_rules.faults(policy.contact)
 
@@ -243,30 +240,6 @@ def nothing_is_drawn(member_id: str, family: FamilyName, at: float, policy: Poli
     if not floor:
         return False
     return unit(f"{policy.salt}|nothing|{member_id}|{window(at, family, policy)}") < floor
-
-
-def probabilities(scores: Sequence[float], exploration: Exploration | None) -> list[float]:
-    """From scores in money to chances; they sum to one.
-
-    Inverse-gap weighting (Abe & Long 1999; Foster & Rakhlin 2020) over the candidates that lose at most the
-    allowance against the best: `q = 1 / (K + gamma · gap / allowance)`, the best takes what is left, and a share
-    `floor` is spread evenly over them. With no exploration the first of the best gets everything.
-    """
-    best = max(range(len(scores)), key=scores.__getitem__)
-    result = [0.0] * len(scores)
-    if exploration is None:
-        result[best] = 1.0
-        return result
-    allowance, gamma, floor = exploration.allowance, exploration.gamma, exploration.floor
-    top = scores[best]
-    near = [index for index, score in enumerate(scores) if top - score <= allowance]
-    count = len(near)
-    for index in near:
-        gap = (top - scores[index]) / allowance if allowance else 0.0
-        result[index] = (1.0 - floor) / (count + gamma * gap) + floor / count
-    result[best] = 0.0
-    result[best] = 1.0 - math.fsum(result)
-    return result
 
 
 def draw(chances: Sequence[float], number: float) -> int:

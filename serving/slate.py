@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from features.entities import DO_NOTHING, Candidate
-from serving.policy import Exploration, Policy, draw, nothing_is_drawn, period, probabilities, unit
+from serving.exploration import Exploration, expected_loss, probabilities
+from serving.policy import Policy, draw, nothing_is_drawn, period, unit
 from serving.snapshot import Ask, Chances, Placement, Snapshot
 from serving.value import NOTHING, Worth
 
@@ -31,6 +33,17 @@ class Choice:
     by_floor: bool = False
 
 
+class Stake(NamedTuple):
+    """What the draw at one rank is expected to lose, in the money that candidates compete with."""
+
+    best: float
+    """What the best is worth there; with doing nothing among the choices at least 0."""
+    explored: float
+    """What chance is expected to lose against it, where the floor does not fall."""
+    floor: float
+    """The chance that the "do nothing" floor fell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """All ranks of all placements, and every chance at each."""
@@ -39,6 +52,8 @@ class Drawn:
     chances: tuple[Chances, ...]
     explored: bool
     """Whether some rank did not go to what was worth most."""
+    stakes: tuple[Stake, ...] = ()
+    """What was at stake at each rank that was drawn."""
 
 
 @dataclass(slots=True)
@@ -54,6 +69,7 @@ class _Table:
     used: set[str] = field(default_factory=set)
     choices: list[Choice] = field(default_factory=list)
     chances: list[Chances] = field(default_factory=list)
+    stakes: list[Stake] = field(default_factory=list)
     explored: bool = False
 
 
@@ -61,7 +77,9 @@ def arrange(allowed: Pool, snapshot: Snapshot, ask: Ask, policy: Policy, *, held
     """Fill the placements in the order asked; the allowed candidates compete with their pull."""
     rules = policy.families[ask.family]
     with_nothing = ask.family in ("offer", "action")
-    floor = 0.0 if held_out or not with_nothing else rules.do_nothing_floor
+    # What was refused in this request had been drawn, so the floor is known not to have fallen.
+    sure = held_out or not with_nothing or bool(snapshot.refused)
+    floor = 0.0 if sure else rules.do_nothing_floor
     table = _Table(
         key=_key(snapshot, ask, policy),
         with_nothing=with_nothing,
@@ -74,7 +92,7 @@ def arrange(allowed: Pool, snapshot: Snapshot, ask: Ask, policy: Policy, *, held
     others = [one for one in order if not one[0].entitlement]
     for place in ask.placements:
         _fill(place, rights, others, table)
-    return Drawn(tuple(table.choices), tuple(table.chances), table.explored)
+    return Drawn(tuple(table.choices), tuple(table.chances), table.explored, tuple(table.stakes))
 
 
 def _key(snapshot: Snapshot, ask: Ask, policy: Policy) -> str:
@@ -119,6 +137,7 @@ def _draw(place: Placement, rank: int, pool: Pool, table: _Table) -> Choice:
     chances = [(1.0 - table.floor) * chance for chance in drawn]
     if table.with_nothing:
         chances[nothing] += table.floor
+    table.stakes.append(Stake(max(pulls), expected_loss(drawn, pulls), table.floor))
     index = nothing if table.floor_fell else draw(drawn, unit(f"{table.key}|{place.id}|{rank}"))
     table.explored |= pulls[index] < max(pulls)
     if index < len(pool):

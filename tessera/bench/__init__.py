@@ -6,7 +6,7 @@ from importlib import import_module
 
 from tessera.setup import RefusedError
 
-WHAT = ("serve", "features", "train", "bulk", "lifetime", "films", "spread", "hillstrom", "allocation")
+WHAT = ("serve", "features", "train", "bulk", "lifetime", "films", "spread", "hillstrom", "allocation", "rounds")
 
 
 def run(what: str) -> int:

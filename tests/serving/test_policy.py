@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import policy
-from serving.policy import Exploration, PolicyError
+from serving.exploration import Exploration, expected_loss, probabilities
+from serving.policy import PolicyError
 from tests.serving.deciding import AT, CONFIGS, DAY, POLICY, varied
 
 
@@ -32,7 +33,7 @@ def test_comments_and_order_do_not_change_the_version_and_numbers_do(tmp_path: P
 
 def test_inverse_gap_weights_are_those_worked_out_by_hand() -> None:
     """K = 3 within 1 of the best; q = 1/(3 + 4·0.5) = 0.2 and 1/(3 + 4·1) = 1/7; a tenth is spread evenly."""
-    found = policy.probabilities([1.0, 0.5, 0.0, -0.1], Exploration(allowance=1.0, gamma=4.0, floor=0.1))
+    found = probabilities([1.0, 0.5, 0.0, -0.1], Exploration(allowance=1.0, gamma=4.0, floor=0.1))
     assert found[1] == pytest.approx(0.9 * 0.2 + 0.1 / 3)
     assert found[2] == pytest.approx(0.9 / 7 + 0.1 / 3)
     assert found[3] == 0.0
@@ -40,16 +41,16 @@ def test_inverse_gap_weights_are_those_worked_out_by_hand() -> None:
 
 
 def test_without_exploration_the_best_gets_everything_and_the_first_of_equals() -> None:
-    assert policy.probabilities([1.0, 3.0, 3.0], None) == [0.0, 1.0, 0.0]
+    assert probabilities([1.0, 3.0, 3.0], None) == [0.0, 1.0, 0.0]
 
 
 def test_without_an_allowance_only_equals_share() -> None:
-    assert policy.probabilities([2.0, 2.0, 1.9], Exploration(allowance=0.0, gamma=9.0, floor=0.0)) == [0.5, 0.5, 0.0]
+    assert probabilities([2.0, 2.0, 1.9], Exploration(allowance=0.0, gamma=9.0, floor=0.0)) == [0.5, 0.5, 0.0]
 
 
 def test_a_vanishing_allowance_does_not_break_the_chances() -> None:
     """The smallest positive float: gamma over it is infinite, and infinity times no gap is no number."""
-    found = policy.probabilities([1.0, 1.0, 0.0], Exploration(allowance=5e-324, gamma=9.0, floor=0.1))
+    found = probabilities([1.0, 1.0, 0.0], Exploration(allowance=5e-324, gamma=9.0, floor=0.1))
     assert found == [0.5, 0.5, 0.0]
 
 
@@ -61,7 +62,7 @@ explorations = st.builds(Exploration, allowance=st.floats(0, 100), gamma=st.floa
 def test_chances_are_chances_and_none_goes_to_what_loses_more_than_the_allowance(
     scores: list[float], exploration: Exploration | None
 ) -> None:
-    found = policy.probabilities(scores, exploration)
+    found = probabilities(scores, exploration)
     assert math.fsum(found) == pytest.approx(1.0, abs=1e-12)
     assert all(0.0 <= chance <= 1.0 + 1e-12 for chance in found)
     allowance = exploration.allowance if exploration else 0.0
@@ -72,7 +73,7 @@ def test_chances_are_chances_and_none_goes_to_what_loses_more_than_the_allowance
 def test_no_candidate_inside_the_allowance_is_rarer_than_the_floor(
     scores: list[float], exploration: Exploration
 ) -> None:
-    found = policy.probabilities(scores, exploration)
+    found = probabilities(scores, exploration)
     near = [one for one, score in zip(found, scores, strict=True) if max(scores) - score <= exploration.allowance]
     assert min(near) >= exploration.floor / len(near) - 1e-12
 
@@ -156,3 +157,54 @@ def test_a_variant_may_change_prices_but_not_what_is_randomised() -> None:
     assert policy.varied(POLICY.text, '{"exploration": {"gamma": 3.0}}').exploration.gamma == 3.0
     with pytest.raises(PolicyError, match="may not change holdout, salt"):
         policy.varied(POLICY.text, '{"salt": "x", "holdout": {"share": 0.0}}')
+
+
+limits = st.builds(
+    Exploration,
+    allowance=st.floats(0, 100),
+    gamma=st.floats(0, 1000),
+    floor=st.floats(0, 1),
+    share=st.floats(0, 1),
+    least=st.floats(0, 10),
+)
+
+
+def test_a_share_of_the_best_is_kept_to_exactly_by_hand() -> None:
+    """Free, 0.5 and 1 below are drawn with 0.2 and 1/7: 0.2·0.5 + 1/7 is lost; 5 % of 2 and 0.02 may be."""
+    free = Exploration(allowance=1.0, gamma=4.0, floor=0.0)
+    kept = free.model_copy(update={"share": 0.05, "least": 0.02})
+    smaller = (0.05 * 2 + 0.02) / (0.2 * 0.5 + 1 / 7)
+    found = probabilities([2.0, 1.5, 1.0], kept)
+    assert found == pytest.approx([1 - smaller * (0.2 + 1 / 7), smaller * 0.2, smaller / 7])
+    assert probabilities([20.0, 19.5, 19.0], kept) == probabilities([20.0, 19.5, 19.0], free)
+
+
+@given(scores=scores, exploration=limits)
+def test_chance_never_costs_more_than_its_share_and_no_less_than_it_may(
+    scores: list[float], exploration: Exploration
+) -> None:
+    found = probabilities(scores, exploration)
+    limit = exploration.share * max([*scores, 0.0]) + exploration.least  # type: ignore[operator]
+    free = probabilities(scores, exploration.model_copy(update={"share": None, "least": 0.0}))
+    assert math.fsum(found) == pytest.approx(1.0, abs=1e-12)
+    assert all(0.0 <= chance <= 1.0 + 1e-12 for chance in found)
+    assert expected_loss(found, scores) == pytest.approx(min(limit, expected_loss(free, scores)), rel=1e-9, abs=1e-12)
+    # What costs nothing is left as it was: equals of the best are never taken from.
+    top = max(scores)
+    others = [index for index, score in enumerate(scores) if score == top][1:]
+    assert [found[index] for index in others] == [free[index] for index in others]
+
+
+def test_a_policy_without_a_share_keeps_the_version_that_it_had() -> None:
+    text = POLICY.model_copy(update={"exploration": Exploration(allowance=0.3, gamma=12, floor=0.1)}).text
+    assert '"exploration":{"allowance":0.3,"floor":0.1,"gamma":12.0}' in text
+    with_share = varied(exploration={"share": 0.01, "least": 0.002})
+    assert policy.parse(with_share.text) == with_share
+    assert policy.varied(with_share.text, '{"exploration": {"share": 0.0}}').exploration.share == 0.0
+
+
+def test_money_beside_a_share_that_is_not_there_is_a_mistake() -> None:
+    raw = POLICY.model_dump(mode="json")
+    raw["exploration"] |= {"share": None, "least": 0.1}
+    with pytest.raises(PolicyError, match=r"write exploration\.share too"):
+        policy.parse(raw)
