@@ -101,6 +101,8 @@ def _value(value: Value, currency: str) -> dict[str, Any]:
         "basis": value.basis,
         "assumed": value.basis == "prior",
         "fatigue_basis": value.fatigue_basis,
+        "lifetime_basis": value.lifetime_basis,
+        "lifetime_interval": value.lifetime_interval,
         "bill": value.bill,
     }
 

@@ -22,7 +22,7 @@ from features.states import decode_taste
 from serving import lifetime_value
 from serving.caused import CausedModel
 from serving.members import Member
-from serving.snapshot import Estimate, FatigueEstimate, Learned, ResponseEstimate
+from serving.snapshot import Estimate, FatigueEstimate, Learned, LifetimeEstimate, ResponseEstimate
 
 TASTE, CHURN, LIFETIME, RESPONSE, EFFECTS = "taste", "churn", "lifetime", "response", "effects"
 NOBODY = MemberHistory()
@@ -135,11 +135,14 @@ class Champions:
             effects: whether it will be asked what candidates cause.
         """
         own, of_type = ({}, {}) if member is None or not effects else self.effects_of(member)
+        later, later_of_type = ({}, {}) if member is None or not effects else self.later_of(member)
         return Learned(
             churn=None if member is None else self.churn_of(member),
             products=self.products_for(member, at, count, allowed),
             responses={**self.responses, **of_type} if of_type else self.responses,
             effects=own,
+            lifetimes=later,
+            lifetimes_of_type=later_of_type,
             fatigue=self.fatigue,
             versions=self.versions,
             narrowed=allowed is not None,
@@ -148,6 +151,10 @@ class Champions:
     def effects_of(self, member: Member) -> tuple[dict[str, Estimate], dict[str, ResponseEstimate]]:
         """What candidates cause for the member, by id, and new ones by type; nothing without learned effects."""
         return ({}, {}) if self.caused is None else self.caused.told(member.row)
+
+    def later_of(self, member: Member) -> tuple[dict[str, LifetimeEstimate], dict[str, LifetimeEstimate]]:
+        """What candidates change after their window, by id, and new ones by type; nothing where that is not known."""
+        return ({}, {}) if self.caused is None else self.caused.told_later(member.row)
 
     def churn_of(self, member: Member) -> float | None:
         """The probability that the member buys nothing within the horizon; None without a churn model."""

@@ -205,6 +205,12 @@ class Worth(Answer):
     fatigue_basis: Literal["experiment", "prior"] = Field(
         default="prior", description="What the fatigue line rests on: randomised contacts, or the policy's constant."
     )
+    lifetime_basis: Literal["experiment", "prior", "none"] = Field(
+        default="none",
+        description="What the lifetime line rests on: decisions drawn by lot, a stated `retention`, or nothing yet, "
+        "where the line is 0.",
+    )
+    lifetime_interval: tuple[float, float] | None = None
 
 
 class ReasonLine(Answer):

@@ -94,6 +94,19 @@ class Prior(Written):
     """A marketer's own assumption: the share of churn that a response prevents. Gives way to what was seen."""
 
 
+class BillRules(Written):
+    """Which lines of the bill count. A team may start with response × value and turn on one term at a time.
+
+    Response × value is `margin: response` with everything else false, `delta: 0` and no exploration.
+    """
+
+    margin: Literal["effect", "response"] = "effect"
+    """Whether the margin counts for what a candidate causes, or for everybody who responds to it."""
+    liability: bool = True
+    fatigue: bool = True
+    prices: bool = True
+
+
 class Policy(Written):
     """`policy.yaml`, checked."""
 
@@ -110,6 +123,7 @@ class Policy(Written):
     channels: dict[ChannelName, ChannelRules]
     priors: dict[str, Prior]
     contact: ContactRules | None = None
+    bill: BillRules = BillRules()
     pause_when_harmful: bool = False
     """Whether a candidate that was shown to drive purchases away is paused at night."""
 

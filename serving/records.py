@@ -16,6 +16,7 @@ from serving.snapshot import (
     Estimate,
     FatigueEstimate,
     Learned,
+    LifetimeEstimate,
     Placement,
     Reaction,
     Reason,
@@ -151,11 +152,17 @@ def learned_of(found: Mapping[str, Any]) -> Learned:
         products=tuple((product, score) for product, score in kept["products"]),
         responses={kind: ResponseEstimate(**one) for kind, one in kept["responses"].items()},
         effects={candidate: Estimate(**one) for candidate, one in kept.get("effects", {}).items()},
+        lifetimes=_lifetimes(kept.get("lifetimes", {})),
+        lifetimes_of_type=_lifetimes(kept.get("lifetimes_of_type", {})),
         fatigue=FatigueEstimate(**kept["fatigue"]) if kept.get("fatigue") else None,
         versions=kept["versions"],
         traits={product: Trait(**one) for product, one in kept.get("traits", {}).items()},
         narrowed=kept.get("narrowed", False),
     )
+
+
+def _lifetimes(kept: Mapping[str, Any]) -> dict[str, LifetimeEstimate]:
+    return {name: LifetimeEstimate(**one) for name, one in kept.items()}
 
 
 def versions_of(found: Mapping[str, Any]) -> Versions:
@@ -178,12 +185,13 @@ def decision_of(found: Mapping[str, Any]) -> Decision:
 
 def _result(kept: Mapping[str, Any]) -> Result:
     worth = kept["value"]
-    interval = worth["effect_interval"]
+    interval, later = worth["effect_interval"], worth.get("lifetime_interval")
     value = Value(
         **{
             **worth,
             "bill": Bill(**worth["bill"]),
             "effect_interval": None if interval is None else (interval[0], interval[1]),
+            "lifetime_interval": None if later is None else (later[0], later[1]),
         }
     )
     return Result(**{**kept, "value": value, "reasons": tuple(Reason(**one) for one in kept["reasons"])})

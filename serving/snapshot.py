@@ -8,6 +8,7 @@ from typing import Literal
 
 Mode = Literal["exploit", "explore", "holdout", "fallback"]
 Basis = Literal["experiment", "response", "prior"]
+LifetimeBasis = Literal["experiment", "prior", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class LifetimeEstimate:
+    """What one candidate changes of the margin to come after its reward window, in money; a posterior mean."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class FatigueEstimate:
     """What a randomised volume of contacts said: one recent contact costs the next so many baskets."""
 
@@ -160,6 +170,10 @@ class Learned:
     """Candidate type → estimate; only where an experiment stands behind it."""
     effects: Mapping[str, Estimate] = field(default_factory=dict)
     """Candidate id → what it causes for this very member; goes before its type's."""
+    lifetimes: Mapping[str, LifetimeEstimate] = field(default_factory=dict)
+    """Candidate id → change of what comes after its window; only where it was drawn by lot."""
+    lifetimes_of_type: Mapping[str, LifetimeEstimate] = field(default_factory=dict)
+    """Candidate type → what a new candidate of it starts from."""
     fatigue: FatigueEstimate | None = None
     """Goes before the policy's constants."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -196,6 +210,10 @@ class Value:
     """Only where `basis` is `experiment`: a prior has none."""
     fatigue_basis: Basis = "prior"
     """What the line `fatigue` of the bill rests on: the policy's constant, or a randomised volume of contacts."""
+    lifetime_basis: LifetimeBasis = "none"
+    """What the line `lifetime` rests on: decisions drawn by lot, a marketer's `retention`, or no evidence yet."""
+    lifetime_interval: tuple[float, float] | None = None
+    """In money; only where `lifetime_basis` is `experiment`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from features.entities import Candidate, Programme
-from serving.policy import ChannelRules, Policy
+from serving.policy import BillRules, ChannelRules, Policy
 from serving.portrait import Portrait
-from serving.snapshot import Basis, Bill, Learned, Value
+from serving.snapshot import Basis, Bill, Learned, LifetimeBasis, Value
 
 UNITS = 10_000
 """Rounded money is counted in whole units of 1/10,000 of the currency."""
@@ -54,6 +54,8 @@ class Worth(NamedTuple):
     basis: Basis
     interval: tuple[float, float] | None
     fatigue_basis: Basis = "prior"
+    lifetime_basis: LifetimeBasis = "none"
+    lifetime_interval: tuple[float, float] | None = None
 
 
 NOTHING = Worth((0, 0, 0, 0, 0, 0, 0), 0, 0, 0.0, 0.0, 0.0, "prior", None)
@@ -101,16 +103,28 @@ def worth(
         channel: the rules of the channel it would go through; None where that is not known.
         recent: contacts in the days that fatigue counts; each one makes the next dearer.
     """
-    response, effect, basis, interval = _caused(offer, who, learned)
+    response, effect, basis, interval = _counted(policy.bill, *_caused(offer, who, learned))
     margin = round(effect * who.margin * UNITS)
-    lifetime = round(policy.delta * who.churn * offer.retention * response * who.year_margin * UNITS)
+    lifetime, lifetime_basis, lifetime_interval = _later(offer, who, learned, response, policy.delta)
     discount, liability = _given(offer, who, response, programme)
+    if not policy.bill.liability:
+        liability = 0
     contact = -round((offer.contact_cost + (channel.contact_cost if channel else 0.0)) * UNITS)
-    fatigue = -round(_tired(channel, learned, who) * recent * UNITS) if recent else 0
+    fatigue = -round(_tired(channel, learned, who) * recent * UNITS) if recent and policy.bill.fatigue else 0
     net = margin + lifetime + discount + liability + contact + fatigue
     pull = net * offer.lever if net > 0 else float(net)
     lines = (margin, lifetime, discount, liability, contact, fatigue, 0)
-    return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval, _fatigue_basis(learned))
+    rests_on = _fatigue_basis(learned), lifetime_basis, lifetime_interval
+    return Worth(lines, net, net, pull / UNITS, response, effect, basis, interval, *rests_on)
+
+
+def _counted(
+    rules: BillRules, response: float, effect: float, basis: Basis, interval: tuple[float, float] | None
+) -> tuple[float, float, Basis, tuple[float, float] | None]:
+    """What the margin counts for: what is caused, or with `bill: {margin: response}` every response."""
+    if rules.margin == "effect":
+        return response, effect, basis, interval
+    return response, response, "prior" if basis == "prior" else "response", None
 
 
 def _caused(offer: Terms, who: Portrait, learned: Learned) -> tuple[float, float, Basis, tuple[float, float] | None]:
@@ -124,6 +138,18 @@ def _caused(offer: Terms, who: Portrait, learned: Learned) -> tuple[float, float
     if group is not None:
         return group.response, group.effect, "experiment", (group.low, group.high)
     return assumed, assumed * min(offer.effect_share * who.effect_factor, 1.0), "prior", None
+
+
+def _later(
+    offer: Terms, who: Portrait, learned: Learned, response: float, delta: float
+) -> tuple[int, LifetimeBasis, tuple[float, float] | None]:
+    """What is changed after the reward window: as seen, else as a marketer stated, else 0 as nothing is known of it."""
+    seen = learned.lifetimes.get(offer.id) or learned.lifetimes_of_type.get(offer.type)
+    if seen is not None:
+        return round(delta * seen.value * UNITS), "experiment", (delta * seen.low, delta * seen.high)
+    if offer.retention:
+        return round(delta * who.churn * offer.retention * response * who.year_margin * UNITS), "prior", None
+    return 0, "none", None
 
 
 def _tired(channel: ChannelRules | None, learned: Learned, who: Portrait) -> float:
@@ -163,4 +189,6 @@ def written(one: Worth) -> Value:
         bill=Bill(margin, lifetime, discount, liability, contact, fatigue, budget_price),
         effect_interval=one.interval,
         fatigue_basis=one.fatigue_basis,
+        lifetime_basis=one.lifetime_basis,
+        lifetime_interval=one.lifetime_interval,
     )

@@ -19,24 +19,43 @@ _ENGAGES = np.array([1.0, 0.4, 0.03])
 
 def live(world: World, shelf: Shelf, profiles: Profiles, clock: Seasons, days: int, rng: np.random.Generator) -> Life:
     """Let a block live from day 0 to `days`; the logs of the result hold all that happened."""
+    life = begun(world, shelf, profiles, clock, days, rng)
+    windows = int(np.ceil(days / world.window_days))
+    for number in range(windows + 1):
+        _pass(life, number, windows)
+    ledger.expire(life.book, np.arange(len(life.left)), np.full(len(life.left), float(days)))
+    return life
+
+
+def begun(world: World, shelf: Shelf, profiles: Profiles, clock: Seasons, days: int, rng: np.random.Generator) -> Life:
+    """A block on day 0."""
     truth, n = shelf.truth, len(shelf.truth.gap_days)
     gap = rng.gamma(truth.regularity) / truth.regularity * truth.gap_days
     old = profiles.enrolled < 0
     away = rng.random(n) < 1 - np.exp(truth.hazard * 0.4 * np.maximum(profiles.enrolled, -500) / 14)
-    life = Life(
+    return Life(
         world, shelf, profiles, clock, days, rng, ledger.ledger(world, n),
         standing=np.where(old & away, GONE, ACTIVE),
         left=gap * np.where(old, rng.random(n), 0.3 * rng.random(n)),
         bad=np.zeros(n), engaged=np.zeros(n), contacts=np.zeros(n), last_basket=np.full(n, -np.inf),
     )  # fmt: skip
-    windows = int(np.ceil(days / world.window_days))
-    for number in range(windows + 1):
-        _pass(life, number, windows)
-    ledger.expire(life.book, np.arange(n), np.full(n, float(days)))
-    return life
 
 
 def _pass(life: Life, number: int, windows: int) -> None:
+    world = life.world
+    window, whole, clock = opened(life, number, windows)
+    if number < windows:
+        budget = np.where(window.here, clock[1] - clock[0], 0.0) * window.speed
+        lot = number >= windows - world.stretch_windows
+        _contact(life, window, whole & life.profiles.consents[:, 0], budget, lot)
+    passed(life, window, clock)
+
+
+def opened(life: Life, number: int, windows: int) -> tuple[Window, Flags, tuple[Floats, Floats]]:
+    """Every member's window of a number, whether it is a whole one, and where it begins and ends in operational days.
+
+    Who fades, leaves and comes back is settled with it.
+    """
     world, profiles = life.world, life.profiles
     begin = life.days - profiles.phase - world.window_days * (windows - number)
     end = np.minimum(begin + world.window_days, life.days)
@@ -50,13 +69,14 @@ def _pass(life: Life, number: int, windows: int) -> None:
     whole = (begin >= 0) & (profiles.enrolled <= begin)
     _move(life, whole)
     window.speed[rows] = _speed(life, rows, start[rows])
-    op_start, op_end = (operational(life.clock, life.shelf.truth.week, t) for t in (start, end))
-    budget = np.where(window.here, op_end - op_start, 0.0) * window.speed
-    if number < windows:
-        lot = number >= windows - world.stretch_windows
-        _contact(life, window, whole & profiles.consents[:, 0], budget, lot)
+    week = life.shelf.truth.week
+    return window, whole, (operational(life.clock, week, start), operational(life.clock, week, end))
+
+
+def passed(life: Life, window: Window, clock: tuple[Floats, Floats]) -> None:
+    """Let the window pass: engagements and baskets."""
     _engage(life, window)
-    _shop(life, window, op_start, op_end)
+    _shop(life, window, *clock)
     life.log.add("passed", came=window.came[window.arm >= 0])
 
 
@@ -101,7 +121,7 @@ def _speed(life: Life, rows: Whole, at: Floats) -> Floats:
 
 
 def _contact(life: Life, window: Window, allowed: Flags, budget: Floats, by_lot: bool) -> None:
-    """Send what lot or campaign says, and settle what it will cause."""
+    """Send what lot or campaign says."""
     world, truth, rng = life.world, life.shelf.truth, life.rng
     warm = life.last_basket >= window.start - offers.WARM_DAYS
     if by_lot:
@@ -111,9 +131,15 @@ def _contact(life: Life, window: Window, allowed: Flags, budget: Floats, by_lot:
     else:
         life.contacts *= 0.5
         return
+    settle(life, window, sent, budget)
+
+
+def settle(life: Life, window: Window, sent: offers.Sent, budget: Floats) -> None:
+    """What an offer sent will cause in its window; `budget` (n,) are the window's operational days at their speed."""
+    world, truth, rng, warm = life.world, life.shelf.truth, life.rng, sent.warm
     natural = life.left <= budget
     reach = np.where(life.standing == GONE, world.gone_reach, 1.0) * np.exp(-world.fatigue * life.contacts)
-    uniform = rng.random((3, len(allowed)))
+    uniform = rng.random((3, len(budget)))
     extra = uniform[0] < reach * offers.of_arm(world, truth.lift, sent.arm)
     away = uniform[0] < offers.of_arm(world, truth.drop, sent.arm)
     window.arm = sent.arm

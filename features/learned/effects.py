@@ -22,6 +22,8 @@ from features.learned.trees import Trees
 Floats = NDArray[np.float64]
 NEW = ""
 """Stands for a candidate nothing was learned about: of its group, or, where the group is NEW too, of any."""
+LATER = "later."
+"""Begins the names of the files of a second form beside the first: what changes after the reward window, in money."""
 EXPECTED = "expected"
 """The feature after all others: the outcome that is expected of the member anyway."""
 _ROWS = 512

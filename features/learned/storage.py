@@ -131,8 +131,8 @@ def _typed(form: str, field: str, wanted: str, array: NDArray[Any]) -> Any:
     return array
 
 
-def save(form: Form, folder: Path) -> dict[str, str]:
-    """Write a form; the JSON comes last, so a folder that has one is whole.
+def save(form: Form, folder: Path, stem: str = "") -> dict[str, str]:
+    """Write a form; the JSON comes last, so a folder that has one is whole. `stem` begins the names of its files.
 
     Returns:
         File name → SHA-256 of its bytes. The same form gives the same bytes.
@@ -143,20 +143,21 @@ def save(form: Form, folder: Path) -> dict[str, str]:
     content = buffer.getvalue()
     description = {"form": form_name(form), "layout": _LAYOUT, "sha256": {ARRAYS: _sha256(content)}}
     text = json.dumps(description, indent=1, sort_keys=True).encode()
-    _write(folder / ARRAYS, content)
-    _write(folder / DESCRIPTION, text)
-    return {ARRAYS: _sha256(content), DESCRIPTION: _sha256(text)}
+    _write(folder / (stem + ARRAYS), content)
+    _write(folder / (stem + DESCRIPTION), text)
+    return {stem + ARRAYS: _sha256(content), stem + DESCRIPTION: _sha256(text)}
 
 
-def load(folder: Path) -> Form:
+def load(folder: Path, stem: str = "") -> Form:
     """Read a form back after its hash was checked; raises `LearnedError` that names the file at fault."""
-    description = _description(folder / DESCRIPTION)
+    description = _description(folder / (stem + DESCRIPTION))
+    arrays = folder / (stem + ARRAYS)
     try:
-        content = (folder / ARRAYS).read_bytes()
+        content = arrays.read_bytes()
     except OSError as error:
-        raise LearnedError(f"{folder / ARRAYS}: cannot be read ({error.strerror}); export the model again") from error
+        raise LearnedError(f"{arrays}: cannot be read ({error.strerror}); export the model again") from error
     if _sha256(content) != description["sha256"][ARRAYS]:
-        raise LearnedError(f"{folder / ARRAYS}: not the file that was saved (SHA-256 differs); export the model again")
+        raise LearnedError(f"{arrays}: not the file that was saved (SHA-256 differs); export the model again")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return from_arrays(description["form"], {name: archive[name] for name in archive.files})
 

@@ -49,7 +49,7 @@ def assembled(parts: Parts, names: tuple[tuple[str, ...], ...], features: Floats
     """
     feature_names, arms, groups = names
     level, slope, usable, place = parts.level, parts.slope, parts.usable, parts.place
-    rows = _rows(usable, level.groups, groups)
+    rows = level_rows(usable, level.groups, groups)
     weight = parts.seen.weight[:, usable]
     h = parts.found.at(features, place) if parts.kept else np.zeros(len(features))
     middle = (weight * h[:, None]).sum(axis=0) / weight.sum(axis=0)
@@ -68,16 +68,16 @@ def assembled(parts: Parts, names: tuple[tuple[str, ...], ...], features: Floats
         groups=np.array(all_groups, np.str_),
         knots=place.knots,
         places=place.places,
-        level=_spread(mean, rows),
-        level_variance=_spread(level.variance, rows),
-        slope=_spread(np.zeros(many) if slope is None else slope.mean * parts.kept, rows),
-        slope_variance=_spread(np.zeros(many) if slope is None else slope.variance * parts.kept**2, rows),
-        centre=_spread(np.concatenate((middle, np.full(many - len(usable), middle.mean()))), rows),
+        level=spread(mean, rows),
+        level_variance=spread(level.variance, rows),
+        slope=spread(np.zeros(many) if slope is None else slope.mean * parts.kept, rows),
+        slope_variance=spread(np.zeros(many) if slope is None else slope.variance * parts.kept**2, rows),
+        centre=spread(np.concatenate((middle, np.full(many - len(usable), middle.mean()))), rows),
         weight=parts.found.weight if parts.kept else np.zeros_like(parts.found.weight),
-        own=_spread(alone, rows),
+        own=spread(alone, rows),
         trees=_named(parts.found.trees if parts.kept else no_trees(width + 1), (*feature_names, EXPECTED)),
         expected=_named(parts.expected, feature_names),
-        answers=_answering(parts, feature_names, all_groups, _spread(level.mean, rows)),
+        answers=_answering(parts, feature_names, all_groups, spread(level.mean, rows)),
     )
 
 
@@ -126,7 +126,7 @@ def _for_all_rows(parts: Parts, groups: tuple[str, ...], values: Floats) -> Floa
     return np.array(found)
 
 
-def _rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...]) -> list[int]:
+def level_rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...]) -> list[int]:
     """For each row of the form its row among what was shrunk, −1 for doing nothing; a bare arm starts as its group."""
     learned = {int(column) + 1: row for row, column in enumerate(usable)}
     new = {group: len(usable) + row for row, group in enumerate(known_groups)}
@@ -135,7 +135,8 @@ def _rows(usable: Whole, known_groups: tuple[str, ...], groups: tuple[str, ...])
     return [-1, *arms, *new.values(), any_new]
 
 
-def _spread(values: Floats, rows: list[int]) -> Floats:
+def spread(values: Floats, rows: list[int]) -> Floats:
+    """Values of what was shrunk, put into the rows of the form."""
     found: Floats = np.concatenate((values, np.zeros_like(values[:1])))[rows]
     return found
 

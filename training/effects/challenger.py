@@ -6,11 +6,12 @@ import pandas as pd
 
 from features import behavior
 from features.learned import form_name, save
-from features.learned.effects import Effects
+from features.learned.effects import LATER, Effects
 from features.learned.effects_golden import of_effects
 from training.challengers import Task, Trained, typical_rows
 from training.effects.config import EffectConfig
 from training.effects.judging import Judged, judged
+from training.effects.later_rows import HistoryTooShortError, later
 from training.effects.learner import Story, learn
 from training.effects.units import Found, units
 from training.records import Draft
@@ -32,17 +33,33 @@ def caused(task: Task) -> Trained:
     task.progress(f"effects: from {len(found.units.arm):,} decisions")
     model, story = learn(found.units, names, found.arms, config, found.responded)
     save(model, task.folder / "effects")
+    after, more = _later(task, found, names, config)
     table(model, found).to_csv(task.exhibit("effects.csv"), index=False)
     draft = Draft(
         name="effects",
         form=form_name(model),
         folder=task.folder / "effects",
         lineage=task.lineage(names, as_json(config)),
-        metrics=_metrics(seen, story),
+        metrics=_metrics(seen, story) | more,
         golden=of_effects(model, typical_rows(pd.DataFrame(found.units.features, columns=list(names)), names)),
         exhibits=(task.exhibit("effects.csv"),),
     )
-    return Trained(draft, _said(found, story, seen))
+    return Trained(draft, f"{_said(found, story, seen)}; {after}")
+
+
+def _later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfig) -> tuple[str, dict[str, float]]:
+    """Learn and lay down what candidates change after their window; in words, and as metrics."""
+    task.progress("effects: what they change after the reward window")
+    try:
+        form, told, days = later(task, found, names, config)
+    except HistoryTooShortError as error:
+        return str(error), {}
+    pd.DataFrame(told.levels, columns=["candidate", "money", "error"]).to_csv(task.exhibit("later.csv"), index=False)
+    metrics = {"later_believed": told.borne_out, "later_error": told.error, "later_days": float(days)}
+    if not told.borne_out:
+        return "what follows the window is not borne out: the lifetime line stays 0", metrics
+    save(form, task.folder / "effects", LATER)
+    return f"after the window, up to {days} days: {told.borne_out:.0%} of the index is believed", metrics
 
 
 def read(task: Task, names: tuple[str, ...]) -> Found:

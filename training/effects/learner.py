@@ -105,7 +105,7 @@ def learn(
     part = inputs.parts(units.member, config.folds, config.seed)
     expected = from_lightgbm(outcome_model(units, config).model_to_string())
     seen = pseudo(units, part, config)
-    raw, error = _levels(units, seen)
+    raw, error = levels(units, seen)
     usable = np.flatnonzero(np.isfinite(raw))
     if not len(usable):
         raise NothingToCompareError("effects: no arm was drawn beside doing nothing, with a chance for both")
@@ -162,7 +162,7 @@ _STEEPEST = 2.0
 """Half of two views says half of what only one of them sees; more than twice is not believed."""
 
 
-def _levels(units: Drawn, seen: Pseudo) -> tuple[Floats, Floats]:
+def levels(units: Drawn, seen: Pseudo) -> tuple[Floats, Floats]:
     """Mean effect of each arm, NaN where nothing can be said, and the covariance of its errors, by members."""
     k = seen.said.shape[1]
     total: Floats = seen.weight.sum(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -27,10 +27,12 @@ class Found:
     """(n,): when it was decided, microseconds since 1970."""
     arms: tuple[str, ...]
     """(k,): candidate ids, doing nothing first."""
+    who: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, object))
+    """(n,): member ids."""
 
     def rows(self, keep: NDArray[np.bool_] | Whole) -> Found:
         """Some of the units."""
-        return Found(self.units.rows(keep), self.responded[keep], self.at_us[keep], self.arms)
+        return Found(self.units.rows(keep), self.responded[keep], self.at_us[keep], self.arms, self.who[keep])
 
 
 def units(
@@ -78,7 +80,13 @@ def units(
         tuple(kinds.get(arm, NOTHING) for arm in arms),
         pd.factorize(found["member_id"])[0].astype(np.int64),
     )
-    return Found(made, found["responded"].to_numpy(np.float64), found["at_us"].to_numpy(np.float64), arms)
+    return Found(
+        made,
+        found["responded"].to_numpy(np.float64),
+        found["at_us"].to_numpy(np.float64),
+        arms,
+        found["member_id"].to_numpy(object),
+    )
 
 
 def _some(found: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
