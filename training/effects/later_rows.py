@@ -1,0 +1,123 @@
+"""From tables to what the surrogate index needs: members at moments of the past, units when their windows closed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.entities import Programme
+from features.learned.effects import Effects
+from training import frames, lifetime_frames
+from training.challengers import Task
+from training.effects.config import EffectConfig
+from training.effects.inputs import Floats
+from training.effects.later import Closed, LaterStory, Past, learn_later
+from training.effects.units import Found
+
+YEAR_DAYS = 365
+"""From the decision on; the window's own days are another line of the bill."""
+_WARM_UP_DAYS, _SHORTEST_DAYS = 90, 90
+_CUTS = 4
+_WINDOWS_FOLLOWED = 4
+_DAY_US = 86_400e6
+
+
+class HistoryTooShortError(ValueError):
+    """There is no past long enough to say what follows a window."""
+
+
+def later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfig) -> tuple[Effects, LaterStory, int]:
+    """What candidates change after their window, how far that was believed, and days from decision to horizon.
+
+    Raises:
+        HistoryTooShortError: the history is shorter than a season and what it takes to know members.
+    """
+    window = task.config.response.window_days
+    days = _horizon(task, window)
+    margins = Margins(task.ws.tables, task.programme)
+    begins = frames.begins(task.ws.tables)
+    first, last = begins + timedelta(days=_WARM_UP_DAYS), task.at - timedelta(days=days)
+    soon = min(_WINDOWS_FOLLOWED * window, days)
+    parts = []
+    for cut in (first + (last - first) * step / (_CUTS - 1) for step in range(_CUTS)):
+        whole_second = cut.replace(microsecond=0)
+        parts.append(_at_cut(task, margins, whole_second, (days, soon), names, config))
+    past = Past(*(np.concatenate([part[column] for part in parts]) for column in range(3)))
+    closed_us = found.at_us + window * _DAY_US
+    followed = margins.between(found.who, closed_us, closed_us + soon * _DAY_US)
+    known = closed_us + soon * _DAY_US <= task.at.timestamp() * 1e6
+    closed = Closed(_features(task, found.who, closed_us, names), np.where(known, followed, np.nan))
+    form, story = learn_later(found.units, closed, past, names, found.arms, config)
+    return form, story, days + window
+
+
+def _horizon(task: Task, window: int) -> int:
+    there = (task.at - frames.begins(task.ws.tables)).days
+    days = min(YEAR_DAYS - window, there - _WARM_UP_DAYS - _CUTS)
+    if days < _SHORTEST_DAYS:
+        raise HistoryTooShortError(
+            f"what follows a reward window: {there} days of history, {_SHORTEST_DAYS + _WARM_UP_DAYS + _CUTS} are "
+            "needed; the lifetime line stays 0 until there is more"
+        )
+    return days
+
+
+def _at_cut(
+    task: Task, margins: Margins, cut: datetime, days: tuple[int, int], names: tuple[str, ...], config: EffectConfig
+) -> tuple[Floats, Floats, Floats]:
+    begins = cut.timestamp() * 1e6
+    who = margins.known(begins)
+    most = max(config.most // _CUTS, 1)
+    if len(who) > most:
+        who = np.sort(np.random.default_rng(config.seed).choice(who, most, replace=False))
+    at = np.full(len(who), begins)
+    year, soon = (margins.between(who, at, at + each * _DAY_US) for each in days)
+    return _features(task, who, at, names), year, soon
+
+
+def _features(task: Task, who: NDArray[np.object_], at_us: Floats, names: tuple[str, ...]) -> Floats:
+    """(n, f), as known at each moment."""
+    moments = pd.to_datetime(at_us.astype(np.int64), unit="us", utc=True).astype("datetime64[us, UTC]")
+    pairs = pd.DataFrame({"member_id": who, "at": moments})
+    told = pairs.merge(task.features(pairs.drop_duplicates(ignore_index=True)), on=["member_id", "at"], how="left")
+    found: Floats = told[list(names)].to_numpy(np.float64)
+    return found
+
+
+class Margins:
+    """Net margin of every line, ready to be summed over any stretch of any member's time."""
+
+    def __init__(self, tables: Path, programme: Programme) -> None:
+        lines = lifetime_frames.lines(tables, programme)
+        at = lines["occurred_at"].astype("datetime64[us, UTC]").astype("int64").to_numpy(np.float64)
+        self._members, code = np.unique(lines["member_id"].to_numpy(object), return_inverse=True)
+        order = np.lexsort((at, code))
+        self._code, self._at = code[order], at[order]
+        self._sum = np.concatenate(([0.0], np.cumsum(lines["amount"].to_numpy(np.float64)[order])))
+        self._first = np.searchsorted(self._code, np.arange(len(self._members) + 1))
+
+    def known(self, at_us: float) -> NDArray[np.object_]:
+        """Who had bought by then."""
+        earliest = self._at[self._first[:-1]]
+        found: NDArray[np.object_] = self._members[earliest <= at_us]
+        return found
+
+    def between(self, who: NDArray[np.object_], begins_us: Floats, ends_us: Floats) -> Floats:
+        """(n,): margin after one moment up to another; 0 for whoever bought nothing."""
+        place = np.clip(np.searchsorted(self._members, who), 0, max(len(self._members) - 1, 0))
+        there = self._members[place] == who if len(self._members) else np.zeros(len(who), np.bool_)
+        low, high = (self._upto(place, moment) for moment in (begins_us, ends_us))
+        return np.where(there, self._sum[high] - self._sum[low], 0.0)
+
+    def _upto(self, place: NDArray[np.int64], at_us: Floats) -> NDArray[np.int64]:
+        """Lines of each member up to a moment, as a place in the running sum."""
+        base = self._at.min(initial=0.0)
+        span = self._at.max(initial=1.0) - base + 2.0
+        keys = self._code * span + (self._at - base)
+        asked = place * span + np.clip(at_us - base, -0.5, span - 1.0)
+        found: NDArray[np.int64] = np.searchsorted(keys, asked, side="right")
+        return found

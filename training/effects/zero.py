@@ -1,0 +1,58 @@
+"""Estimates of many arms drawn to their group and to 0: what is believed of effects of which most may be none.
+
+`θ_a = c + u_group + v_a`, each part with mean 0; how large each is, is not known, so the answer averages over what is
+likely given the estimates, with no spread at all among the possibilities (empirical Bayes on a grid: Morris 1983).
+Unlike `training.effects.shrinkage`, nothing is common to all until the estimates say so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.effects.inputs import Floats
+
+_SPREADS = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0])
+"""Of each part, in units of the estimates' own error."""
+
+
+def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Posterior mean and variance of each arm, then of a new one of each group (sorted), then of a new group's.
+
+    Args:
+        estimate: (k,).
+        covariance: (k, k), of its errors.
+        group: (k,).
+    """
+    groups = tuple(sorted(set(group)))
+    k, g = len(group), len(groups)
+    inside = np.array([[one == each for each in groups] for one in group], dtype=np.float64)
+    belongs = np.concatenate((inside, np.eye(g), np.zeros((1, g))))
+    alone = np.concatenate((np.eye(k), np.zeros((g + 1, k))))
+    error = covariance + np.eye(k) * max(float(np.trace(covariance)) / k, 1e-12) * 1e-6
+    unit = float(np.sqrt(np.trace(error) / k))
+    found = []
+    for common in _SPREADS:
+        for apart in _SPREADS if g > 1 else _SPREADS[:1]:
+            for own in _SPREADS if k > g else _SPREADS[:1] if g > 1 else _SPREADS:
+                parts = (np.array([common, apart, own]) * unit) ** 2
+                found.append(_given(estimate, error, belongs, alone, parts, inside))
+    weight = np.exp(np.array([one[0] for one in found]) - max(one[0] for one in found))
+    weight /= weight.sum()
+    means = np.array([one[1] for one in found])
+    mean = weight @ means
+    variance = weight @ (np.array([one[2] for one in found]) + (means - mean) ** 2)
+    return mean, variance
+
+
+def _given(
+    estimate: Floats, error: Floats, belongs: Floats, alone: Floats, parts: Floats, inside: Floats
+) -> tuple[float, Floats, Floats]:
+    common, apart, own = (float(each) for each in parts)
+    k = len(estimate)
+    prior = common + apart * inside @ inside.T + own * np.eye(k)
+    reach = common + apart * belongs @ inside.T + own * alone
+    total = prior + error
+    pull = np.linalg.solve(total, reach.T).T
+    likelihood = -0.5 * (np.linalg.slogdet(total)[1] + float(estimate @ np.linalg.solve(total, estimate)))
+    variance = common + apart + own - (pull * reach).sum(axis=1)
+    return float(likelihood), pull @ estimate, np.maximum(variance, 0.0)
