@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from experiments.own_journal import Round
 
 SEEDS = (31, 32, 33, 34)
-MEMBERS, ROUNDS, WINDOWS = 3_000, 2, 3
+MEMBERS, ROUNDS, WINDOWS = 2_000, 2, 3
 
 
 def worlds() -> dict[str, World]:
