@@ -101,7 +101,8 @@ def refresh(tables_dir: Path, programme: Programme) -> int | None:
             _read(db, name, tables_dir, table, columns, None if name == "goods" else ends)
         _read(db, "enrolments", tables_dir, MEMBERS, ("member_id", "enrolled_at"), None)
         _register_audience(db, audiences.of(tables_dir, programme))
-        entries = _ledger(db, programme, ends, wishes, found[(found["source"] == burns.EVENT) & (found["points"] > 0)])
+        given = found[(found["source"] == burns.EVENT) & (found["type"] != "redeem")]
+        entries = _ledger(db, programme, ends, wishes, given)
     gone = f"source = '{DERIVED}' or (source = '{burns.EVENT}' and type = 'redeem')"
     history.merge(tables_dir, {"points": entries}, superseding={"points": gone})
     return len(entries)

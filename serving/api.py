@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from serving import endpoints, pages, problems, spending_endpoints
+from serving import endpoints, pages, points_endpoints, problems, spending_endpoints
 from serving.contract import PATHS
 from serving.endpoints import Reply, Request
 from serving.house import House
@@ -31,6 +31,7 @@ _EXACT: dict[str, Handler] = {
 }
 _WITH_ID: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("members",): ("/v1/members/{member_id}", endpoints.member),
+    ("members", "tier-path"): ("/v1/members/{member_id}/tier-path", endpoints.tier_path),
     ("decisions",): ("/v1/decisions/{decision_id}", endpoints.decision),
     ("decisions", "explain"): ("/v1/decisions/{decision_id}/explain", endpoints.explain),
 }
@@ -41,6 +42,8 @@ _POST_TO: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("reservations", "validate"): ("/v1/reservations/{reservation_id}/validate", spending_endpoints.validate),
     ("reservations", "commit"): ("/v1/reservations/{reservation_id}/commit", spending_endpoints.commit),
     ("reservations", "release"): ("/v1/reservations/{reservation_id}/release", spending_endpoints.release),
+    ("members", "points", "redeem"): ("/v1/members/{member_id}/points/redeem", points_endpoints.redeem),
+    ("members", "points", "release"): ("/v1/members/{member_id}/points/release", points_endpoints.release),
 }
 
 

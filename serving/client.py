@@ -19,6 +19,7 @@ from serving.contract import (
     RecommendationRequest,
 )
 from serving.events import EventsAnswer
+from serving.redemptions import Channel, PointsRedeemRequest, PointsReleaseRequest, RedemptionAnswer
 from serving.spending import BudgetLine, BudgetsAnswer, CommitRequest, ReservationAnswer
 
 
@@ -120,6 +121,18 @@ class Client:
     def budgets(self) -> list[BudgetLine]:
         """Every budget: what it has, what is left, and what one more unit would earn."""
         return BudgetsAnswer.model_validate(self._get("/v1/budgets")).budgets
+
+    def redeem_points(
+        self, member_id: str, points: float, channel: Channel, request_id: str | None = None
+    ) -> RedemptionAnswer:
+        """Use a member's points, all or nothing; CallError with 409 and the reason where it cannot be."""
+        sent = _sent(PointsRedeemRequest(points=points, channel=channel, request_id=request_id))
+        return RedemptionAnswer.model_validate(self._post(f"/v1/members/{member_id}/points/redeem", sent))
+
+    def release_points(self, member_id: str, redemption_id: str) -> RedemptionAnswer:
+        """Roll a redemption of points back. Again is the same."""
+        sent = _sent(PointsReleaseRequest(redemption_id=redemption_id))
+        return RedemptionAnswer.model_validate(self._post(f"/v1/members/{member_id}/points/release", sent))
 
     def ready(self) -> bool:
         """Whether the service can decide."""

@@ -156,11 +156,12 @@ def _purchase(event: Row, properties: Row) -> Row:
 def _points(event: Row, occurred: datetime, rules: PointsRules | None) -> Row:
     earned = event["type"] == "points_earn"
     expires = occurred + timedelta(days=rules.expiry_days) if earned and rules else None
+    restores = event.get("restores")
     return {
         "entry_id": event["event_id"],
         "type": "earn" if earned else "redeem",
-        "points": float(event["value"]) * (1 if earned else -1),
-        "lot_id": event["event_id"],
+        "points": float(event["value"]) * (1 if earned or restores else -1),
+        "lot_id": restores or event["event_id"],
         "expires_at": expires,
         "source": "event",
     }

@@ -24,6 +24,8 @@ class House:
     engine: Engine
     clock: Callable[[], float]
     """Real time, epoch seconds."""
+    new_id: Callable[[], str]
+    """Of a decision; nobody can guess it."""
 
     def now(self) -> float:
         """The programme clock, epoch seconds."""
@@ -65,4 +67,4 @@ def open_house(
     def new_id() -> str:
         return f"d-{int(clock() * 1e6):014x}{entropy(5).hex()}"
 
-    return House(ws, watch, journal, Engine(journal, watch.present, new_id, patient=patient), clock)
+    return House(ws, watch, journal, Engine(journal, watch.present, new_id, patient=patient), clock, new_id)

@@ -18,6 +18,7 @@ import orjson
 
 from serving import reactions
 from serving.journal_rows import (
+    BurnRow,
     Counts,
     DecisionRow,
     EventRow,
@@ -167,8 +168,8 @@ class Journal:
         """Hand in a request that was answered with a decision that stood; the ticket settles to `Kept`."""
         return self._put(Ticket(row, durable=False, loop=loop))
 
-    def submit_settlement(self, row: SettleRow, loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
-        """Hand in a reservation to be committed or released; the ticket settles to `Settled` once it is on disk."""
+    def submit_settlement(self, row: SettleRow | BurnRow, loop: asyncio.AbstractEventLoop | None = None) -> Ticket:
+        """Hand in a reservation, or points, to be settled; the ticket gets `Settled` or `Burnt` once it is on disk."""
         return self._put(Ticket(row, durable=True, loop=loop))
 
     def submit_sweep(self, at: int) -> Ticket:

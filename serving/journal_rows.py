@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
+from features.ledger.redeeming import Lot, Refused
+from features.ledger.rules import SpendingRule
 from serving.reservations.contract import Claim, Given, Settled, Swept
 
 
@@ -113,6 +116,39 @@ class SweepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BurnRow:
+    """Points to be redeemed, or a redemption to be rolled back, against what the member holds when it is written."""
+
+    redemption_id: str
+    member_id: str
+    ids: tuple[str, ...]
+    """All ids of the member."""
+    at: datetime
+    lots: tuple[Lot, ...]
+    """What the member held by the tables,"""
+    watermark: int
+    """which contain the journal up to here."""
+    known: frozenset[str]
+    """Events that the tables contain already, wherever the position is."""
+    life_days: int
+    """How long points live that an event brings."""
+    body_hash: str = ""
+    points: float = 0.0
+    rule: SpendingRule | None = None
+    cost_per_point: float = 0.0
+    roll_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Burnt:
+    """What became of it: the redemption as the journal has it, or why not."""
+
+    how: Literal["redeemed", "released", "conflict", "unknown", "refused"]
+    redemption: Mapping[str, Any] = field(default_factory=dict)
+    refused: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What became of a batch of events."""
 
@@ -133,5 +169,5 @@ class Kept:
     refused: tuple[str, ...] = ()
 
 
-Work = tuple[EventRow, ...] | tuple[DecisionRow, ...] | RequestRow | VoidRow | SettleRow | SweepRow
-Outcome = Counts | tuple[Kept, ...] | Kept | Settled | Swept | None
+Work = tuple[EventRow, ...] | tuple[DecisionRow, ...] | RequestRow | VoidRow | SettleRow | SweepRow | BurnRow
+Outcome = Counts | tuple[Kept, ...] | Kept | Settled | Swept | Burnt | None

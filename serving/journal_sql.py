@@ -11,7 +11,9 @@ from dataclasses import replace
 
 import apsw
 
+from serving import burning
 from serving.journal_rows import (
+    BurnRow,
     Counts,
     DecisionRow,
     EventRow,
@@ -97,10 +99,12 @@ def _outcome(
 
 
 def _single(
-    connection: apsw.Connection, work: RequestRow | VoidRow | SettleRow | SweepRow, requests: _Requests
+    connection: apsw.Connection, work: RequestRow | VoidRow | SettleRow | SweepRow | BurnRow, requests: _Requests
 ) -> Outcome:
     if isinstance(work, RequestRow):
         return requests.claim(work)
+    if isinstance(work, BurnRow):
+        return burning.carry_out(connection, work, _next_seq(connection))
     if isinstance(work, SweepRow):
         return settling.sweep(connection, work.at)
     if isinstance(work, SettleRow):

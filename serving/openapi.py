@@ -18,6 +18,7 @@ from serving.contract import (
     RecommendationRequest,
 )
 from serving.events import EventsAnswer, EventsRequest
+from serving.redemptions import PointsRedeemRequest, PointsReleaseRequest, RedemptionAnswer
 from serving.spending import BudgetsAnswer, CommitRequest, HoldRequest, ReservationAnswer
 
 SIMPLE_FILTER = r"^[a-z]{3,12}_(==|!=|<|<=|>|>=)_-?[0-9]{1,6}$".replace("_", " ")
@@ -35,6 +36,9 @@ _MODELS = (
     CommitRequest,
     ReservationAnswer,
     BudgetsAnswer,
+    PointsRedeemRequest,
+    PointsReleaseRequest,
+    RedemptionAnswer,
 )
 _TITLES = {
     "offer": ("offers", "Offers for a member"),
@@ -115,6 +119,7 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Tessera",
+    paths |= _points()
             "version": "1",
             "description": "Decides which offer, action and benefit comes next for a member of a loyalty programme.",
         },
@@ -154,6 +159,20 @@ def _in_path(parameter: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
+def _points() -> dict[str, Any]:
+    whose = "/v1/members/{member_id}/points"
+    redeem = _post("redeemPoints", "Use a member's points, all or nothing", PointsRedeemRequest, RedemptionAnswer)
+    why = (
+        "CHANNEL_CLOSED, WRONG_AMOUNT, BELOW_MINIMUM, WRONG_STEP, NOT_ENOUGH_POINTS, or the request_id had another body"
+    )
+    redeem["responses"]["409"] = _refusal(f"{why}; `errors` says which")
+    back = _post("releasePoints", "Roll a redemption back; again is the same", PointsReleaseRequest, RedemptionAnswer)
+    del back["responses"]["409"]
+    back["responses"]["404"] = _refusal("The member has no such redemption")
+    where = {"parameters": [_in_path("member_id")]}
+    return {f"{whose}/redeem": {"post": redeem | where}, f"{whose}/release": {"post": back | where}}
+
+
     wanted = [(model, "validation" if model.__name__.endswith("Request") else "serialization") for model in _MODELS]
     _, found = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = found["$defs"]

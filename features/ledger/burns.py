@@ -20,7 +20,7 @@ EVENT = "event"
 """The `source` of entries that the service was told of."""
 
 _BURNS = "inferred/burns.parquet"
-_WISH = ("entry_id", "member_id", "points", "occurred_at", "known_at")
+_WISH = ("entry_id", "member_id", "points", "occurred_at", "known_at", "restores")
 
 
 def remember(tables_dir: Path, points: pd.DataFrame) -> pd.DataFrame:
@@ -29,7 +29,8 @@ def remember(tables_dir: Path, points: pd.DataFrame) -> pd.DataFrame:
     Spreading a redemption over lots takes the place of the row it came with; the file holds the rows as they came.
 
     Returns:
-        Columns `entry_id, member_id, points` (> 0), `occurred_at, known_at`.
+        Columns `entry_id, member_id, points` (> 0), `occurred_at, known_at` and `restores`: the redemption that a row
+        rolls back, null where it is one.
     """
     path = tables_dir / _BURNS
     new = points[(points["source"] == EVENT) & (points["type"] == "redeem")]
@@ -44,7 +45,8 @@ def remember(tables_dir: Path, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wishes(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(points=-rows["points"])[list(_WISH)]
+    restores = rows["lot_id"].where(rows["points"] > 0, None)
+    return rows.assign(points=rows["points"].abs(), restores=restores)[list(_WISH)]
 
 
 def movements(
@@ -123,8 +125,8 @@ def settled(entries: pd.DataFrame, upto: datetime) -> pd.DataFrame:
         entries: The table of points.
         upto: Lots that expire after this moment are still open.
     """
-    best = entries.groupby("lot_id")["points"].max()
-    orphans = frozenset(best.index[best < 0])
+    issued = entries["type"].isin(["earn", "adjust"])
+    orphans = frozenset(entries["lot_id"]) - frozenset(entries.loc[issued, "lot_id"])
     if not orphans:
         return entries
     concerned = entries["member_id"].isin(entries.loc[entries["lot_id"].isin(orphans), "member_id"])
@@ -132,7 +134,8 @@ def settled(entries: pd.DataFrame, upto: datetime) -> pd.DataFrame:
     free = some["lot_id"].isin(orphans)
     back = (some["type"] == "redeem") & (some["points"] > 0)
     moves = some.assign(
-        kind=some["type"].where(~back, "adjust"),
+        kind=some["type"].where(~back, "adjust").where(~(back & free), "restore"),
+        restores=some["lot_id"].where(back & free, None),
         at=some["occurred_at"],
         lot_id=some["lot_id"].where(~free, None),
         points=some["points"].where(some["type"].isin(["earn", "adjust"]), some["points"].abs()),

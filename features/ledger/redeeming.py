@@ -71,8 +71,7 @@ def redeem(
         at: The moment.
         cost_per_point: The programme's, for channels that name none.
     """
-    usable = [lot for lot in lots if lot.points > 0 and (lot.expires_at is None or lot.expires_at > at)]
-    usable.sort(key=lambda lot: (lot.expires_at or _NEVER, lot.issued_at, lot.lot_id))
+    usable = in_order(lots, at)
     balance = sum(lot.points for lot in usable)
     if channel is None:
         return Refused("CHANNEL_CLOSED", "points cannot be used for that; earning.yaml names the channels")
@@ -92,6 +91,12 @@ def redeem(
     return Redemption(
         channel.channel, points, points * channel.value_per_point, points * unit, tuple(draws), balance - points
     )
+
+
+def in_order(lots: Iterable[Lot], at: datetime) -> list[Lot]:
+    """Those that hold points which can be used at a moment, in the order of use."""
+    usable = [lot for lot in lots if lot.points > 0 and (lot.expires_at is None or lot.expires_at > at)]
+    return sorted(usable, key=lambda lot: (lot.expires_at or _NEVER, lot.issued_at, lot.lot_id))
 
 
 def _amount_fault(points: float, channel: SpendingRule) -> Refused | None:
@@ -119,21 +124,35 @@ def restore(redemption: Redemption, lots: Iterable[Lot], at: datetime) -> tuple[
 
 
 def lots_of(entries: pd.DataFrame, at: datetime) -> tuple[Lot, ...]:
-    """One member's lots at a moment, from rows of the table of points.
+    """One member's lots at a moment, from rows of the table of points; see `lots_from`."""
+    rows = entries.sort_values(["occurred_at", "entry_id"])
+    ends = rows["expires_at"].astype(object).where(rows["expires_at"].notna(), None)
+    return lots_from(zip(rows["lot_id"], rows["points"], rows["occurred_at"], ends, strict=True), at)
+
+
+def lots_from(rows: Iterable[tuple[str, float, datetime, datetime | None]], at: datetime) -> tuple[Lot, ...]:
+    """One member's lots at a moment, in the order of use.
 
     Redemptions that an event told of without saying from which lot (their lot is their own) are taken from the lots
     that expire soonest.
+
+    Args:
+        rows: Lot, points, when and when they expire, of each entry, in the order of time.
+        at: The moment; later entries do not count.
     """
-    past = entries[entries["occurred_at"] <= at].sort_values(["occurred_at", "entry_id"])
     lots: dict[str, Lot] = {}
-    for lot_id, rows in past.groupby("lot_id", sort=False):
-        ends = rows["expires_at"].max()
-        left = float(rows["points"].sum())
-        lots[str(lot_id)] = Lot(str(lot_id), left, rows["occurred_at"].iloc[0], None if pd.isna(ends) else ends)
+    for lot_id, points, when, ends in rows:
+        if when > at:
+            continue
+        lot = lots.get(lot_id)
+        if lot is None:
+            lots[lot_id] = Lot(lot_id, float(points), when, ends)
+        else:
+            last = max((one for one in (lot.expires_at, ends) if one is not None), default=None)
+            lots[lot_id] = Lot(lot_id, lot.points + float(points), lot.issued_at, last)
     owed = -sum(lot.points for lot in lots.values() if lot.points < 0)
-    found = [lot for lot in lots.values() if lot.points > 0 and (lot.expires_at is None or lot.expires_at > at)]
     kept = []
-    for lot in sorted(found, key=lambda lot: (lot.expires_at or _NEVER, lot.issued_at, lot.lot_id)):
+    for lot in in_order(lots.values(), at):
         taken = min(owed, lot.points)
         owed -= taken
         if lot.points > taken:
