@@ -118,10 +118,6 @@ class Client:
         """Give back what is reserved, or roll a redemption back. Again is the same."""
         return ReservationAnswer.model_validate(self._post(f"/v1/reservations/{reservation_id}/release", {}))
 
-    def budgets(self) -> list[BudgetLine]:
-        """Every budget: what it has, what is left, and what one more unit would earn."""
-        return BudgetsAnswer.model_validate(self._get("/v1/budgets")).budgets
-
     def redeem_points(
         self, member_id: str, points: float, channel: Channel, request_id: str | None = None
     ) -> RedemptionAnswer:
@@ -133,6 +129,10 @@ class Client:
         """Roll a redemption of points back. Again is the same."""
         sent = _sent(PointsReleaseRequest(redemption_id=redemption_id))
         return RedemptionAnswer.model_validate(self._post(f"/v1/members/{member_id}/points/release", sent))
+
+    def budgets(self) -> list[BudgetLine]:
+        """Every budget: what it has, what is left, and what one more unit would earn."""
+        return BudgetsAnswer.model_validate(self._get("/v1/budgets")).budgets
 
     def ready(self) -> bool:
         """Whether the service can decide."""

@@ -114,12 +114,12 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
         "get": _get("explainDecision", "A decision with every chance and all it rested on", "decision_id", answer)
     }
     paths |= _spending()
+    paths |= _points()
     components: dict[str, Any] = {"schemas": _schemas()}
     whole: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Tessera",
-    paths |= _points()
             "version": "1",
             "description": "Decides which offer, action and benefit comes next for a member of a loyalty programme.",
         },
@@ -154,11 +154,6 @@ def _spending() -> dict[str, Any]:
     return paths
 
 
-def _in_path(parameter: str) -> dict[str, Any]:
-    return {"name": parameter, "in": "path", "required": True, "schema": {"type": "string", "pattern": ID_PATTERN}}
-
-
-def _schemas() -> dict[str, Any]:
 def _points() -> dict[str, Any]:
     whose = "/v1/members/{member_id}/points"
     redeem = _post("redeemPoints", "Use a member's points, all or nothing", PointsRedeemRequest, RedemptionAnswer)
@@ -173,6 +168,11 @@ def _points() -> dict[str, Any]:
     return {f"{whose}/redeem": {"post": redeem | where}, f"{whose}/release": {"post": back | where}}
 
 
+def _in_path(parameter: str) -> dict[str, Any]:
+    return {"name": parameter, "in": "path", "required": True, "schema": {"type": "string", "pattern": ID_PATTERN}}
+
+
+def _schemas() -> dict[str, Any]:
     wanted = [(model, "validation" if model.__name__.endswith("Request") else "serialization") for model in _MODELS]
     _, found = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = found["$defs"]
