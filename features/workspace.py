@@ -125,6 +125,11 @@ class Workspace:
         return self.root / "liability.json"
 
     @property
+    def tier_outcome(self) -> Path:
+        """How many baskets come and what they are worth, for forecasts of tiers: what `tessera tiers` fitted."""
+        return self.root / "tiers.json"
+
+    @property
     def reports(self) -> Path:
         """Pictures and tables for people."""
         return self.root / "reports"

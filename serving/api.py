@@ -31,6 +31,7 @@ _EXACT: dict[str, Handler] = {
 }
 _WITH_ID: dict[tuple[str, ...], tuple[str, Handler]] = {
     ("members",): ("/v1/members/{member_id}", endpoints.member),
+    ("members", "tier-path"): ("/v1/members/{member_id}/tier-path", endpoints.tier_path),
     ("decisions",): ("/v1/decisions/{decision_id}", endpoints.decision),
     ("decisions", "explain"): ("/v1/decisions/{decision_id}/explain", endpoints.explain),
 }

@@ -97,6 +97,10 @@ class Client:
         """Segment, tier, points, churn, next purchase and consents of a member."""
         return self._get(f"/v1/members/{member_id}")
 
+    def tier_path(self, member_id: str) -> dict[str, Any]:
+        """What would bring the member to the next tier, and what would keep the one there is, at least cost."""
+        return self._get(f"/v1/members/{member_id}/tier-path")
+
     def decision(self, decision_id: str) -> DecisionAnswer:
         """A decision that was made."""
         return DecisionAnswer.model_validate(self._get(f"/v1/decisions/{decision_id}"))

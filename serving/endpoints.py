@@ -124,6 +124,12 @@ async def member(request: Request) -> Reply:
     return Reply(200, orjson.dumps(Views(request.house).member(_well_formed(request.name))))
 
 
+async def tier_path(request: Request) -> Reply:
+    """What would change the outcome of the member's tier, at least cost."""
+    request.admit("caller", "marketer")
+    return Reply(200, orjson.dumps(Views(request.house).tier_path(_well_formed(request.name))))
+
+
 async def decision(request: Request) -> Reply:
     """A decision that was made."""
     request.admit("caller", "marketer")

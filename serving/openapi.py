@@ -108,6 +108,11 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
         )
     }
     paths["/v1/members/{member_id}"] = {"get": _get("getMember", "One member", "member_id", _ref("Member"))}
+    paths["/v1/members/{member_id}/tier-path"] = {
+        "get": _get(
+            "getTierPath", "What would change the member's tier, at least cost", "member_id", {"type": "object"}
+        )
+    }
     answer = _ref("DecisionAnswer")
     paths["/v1/decisions/{decision_id}"] = {"get": _get("getDecision", "A decision", "decision_id", answer)}
     paths["/v1/decisions/{decision_id}/explain"] = {

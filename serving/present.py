@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import filters
+from features.learned.tier_outcome import TierOutcome
 from features.ledger.outlook import FreshShares
 from features.online import MemberRows
 from serving.cards import Cards
@@ -37,6 +38,8 @@ class Present:
     """Budgets that have nothing left."""
     fresh_points: FreshShares | None = None
     """How likely points issued now are redeemed; None before `tessera points` has estimated it."""
+    tier_outcome: TierOutcome | None = None
+    """Forecasts tiers; None before `tessera tiers` has fitted it."""
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What was refused at the last look: source → sentences. The last good one goes on."""
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from features.entities import Catalog
 from features.states import StateError
-from serving import payload
+from serving import payload, tier_outlook, tier_path
+from serving.answer import moment
+from serving.calls import call
+from serving.contract import DecisionRequest, PlacementAsk
 from serving.house import House
 from serving.journal import StoredDecision
 from serving.members import Stored
@@ -39,7 +43,38 @@ class Views:
         if member is None:
             raise refuse(404, f"member {shown(member_id)} is not known")
         consents = {**member.state.consents, **house.engine.memory(member_id, present, 0).consents}
-        return profile(member_id, member, consents, at, present.rulebook.catalog.programme, present.champions)
+        programme = present.rulebook.catalog.programme
+        said = profile(member_id, member, consents, at, programme, present.champions)
+        said["tier"]["outlook"] = tier_outlook.told(tier_outlook.seen(member, at, programme), present.tier_outcome)
+        return said
+
+    def tier_path(self, member_id: str) -> dict[str, Any]:
+        """What would bring the member to the next tier, and what would keep the present one, at least cost.
+
+        Raises:
+            RefusedError: 404 for a member nobody knows, 503 while the store or the forecast is missing.
+        """
+        house, at = self.house, self.house.now()
+        present = house.watch.present()
+        member_id = present.cards.owner(member_id)
+        if present.tier_outcome is None:
+            raise refuse(503, "tiers are not forecast yet: tessera tiers --fit", retry_after="60")
+        asked = DecisionRequest(member_id=member_id, placements=_places(present.rulebook.catalog), dry_run=True)
+        calls = {family: call(family, member_id, asked, at, b"") for family in ("action", "benefit")}
+        member = house.engine.look(calls["action"], present).member
+        if member is None:
+            raise refuse(404, f"member {shown(member_id)} is not known")
+        found = [house.engine.appraise(one)[0] for one in calls.values()]
+        programme = present.rulebook.catalog.programme
+        standing = tier_outlook.seen(member, at, programme)
+        allowed = [one for many in found for one in many.allowed]
+        window = float(present.rulebook.policy.families["action"].reward_window_days)
+        return {
+            "member_id": member_id,
+            "as_of": moment(at),
+            "currency": programme.currency,
+            **tier_path.told(standing, present.tier_outcome, allowed, window),
+        }
 
     def decision(self, decision_id: str) -> dict[str, Any]:
         """The answer that was given."""
@@ -72,3 +107,10 @@ class Views:
         if stored is None:
             raise refuse(404, f"decision {shown(decision_id)} is not in the journal")
         return stored
+
+
+def _places(catalog: Catalog) -> list[PlacementAsk]:
+    """Every place that a candidate names, so that none drops out because of where it is shown."""
+    every = (*catalog.offers, *catalog.actions, *catalog.benefits)
+    named = sorted({place for one in every for place in one.placements})
+    return [PlacementAsk(id=place) for place in [*named[:9], "default"]]

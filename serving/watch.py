@@ -16,6 +16,7 @@ import orjson
 from features import online
 from features.entities import Budget
 from features.identity import LINKS
+from features.learned import tier_outcome
 from features.ledger import outlook
 from features.workspace import Workspace
 from serving import access, bundles, cards, products, rulebook
@@ -98,6 +99,7 @@ class Watch:
         self._when("champions", (ws.champions,), self._take_champions)
         self._when("prices", (ws.prices,), self._take_prices)
         self._when("liability", (ws.liability, ws.catalog), self._take_liability)
+        self._when("tiers", (ws.tier_outcome,), self._take_tiers)
         self._take_budgets()
 
     def _when(self, source: str, paths: tuple[Path, ...], take: Callable[[], tuple[str, ...]]) -> None:
@@ -203,6 +205,13 @@ class Watch:
         life = now.rulebook.catalog.programme.points.expiry_days
         found = outlook.fresh_shares(outlook.from_json(path.read_bytes())[0], life) if path.exists() else None
         self._present = replace(now, fresh_points=found)
+        return ()
+
+    def _take_tiers(self) -> tuple[str, ...]:
+        """The forecast of tiers, as it was fitted last; without the file no chances are told."""
+        path = self._ws.tier_outcome
+        found = tier_outcome.from_json(path.read_bytes()) if path.exists() else None
+        self._present = replace(self.present(), tier_outcome=found)
         return ()
 
     def _take_budgets(self) -> None:

@@ -69,7 +69,7 @@ def promote(
 
 @app.command()
 def backtest(
-    model: Annotated[str, typer.Argument(help="churn (with the next purchase) or effects.")] = "churn",
+    model: Annotated[str, typer.Argument(help="churn (with the next purchase), tiers or effects.")] = "churn",
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     horizon: Annotated[
@@ -86,8 +86,12 @@ def backtest(
 
     if model == "effects":
         return job.effects(locate(home, configs), out)
+    if model == "tiers":
+        from tessera import tiers
+
+        return tiers.backtest(locate(home, configs), cut_offs, out)
     if model != "churn":
-        raise RefusedError(f"backtest: {model!r} is unknown; use churn or effects")
+        raise RefusedError(f"backtest: {model!r} is unknown; use churn, tiers or effects")
     return job.churn(locate(home, configs), horizon, cut_offs, out)
 
 

@@ -51,3 +51,22 @@ def rehearse(
             "rehearse needs --rules: a file with what would change, such as `points: {expiry_days: 180}`"
         )
     job.rules(locate(home, configs), rules, days, out, seed, world, members)
+
+
+@app.command("tiers")
+def tiers_(
+    member: Annotated[str | None, typer.Argument(help="Member; without one, the forecast is fitted.")] = None,
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit the forecast on the history first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As the service answers it.")] = False,
+) -> None:
+    """What becomes of a member's tier, and the cheapest set of offers and benefits that changes it."""
+    from tessera import tiers as job
+    from tessera.setup import locate
+
+    ws = locate(home, configs)
+    if fit or member is None:
+        job.fit(ws)
+    if member is not None:
+        job.member(ws, member, as_json=as_json)
