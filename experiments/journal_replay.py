@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
@@ -30,10 +31,17 @@ def run(ws: Workspace, policy: Policy | None = None) -> ReplayReport:
         ws: the workspace, with the versions and bundles that decided.
         policy: takes the place of the logged ones; None compares with what was answered, byte for byte.
     """
+    with past(ws) as (records_of_it, versions):
+        return replay(records_of_it, versions, policy)
+
+
+@contextmanager
+def past(ws: Workspace) -> Iterator[tuple[Iterator[Record | Unread], Versions]]:
+    """All decisions of the workspace's journal with their inputs, and where their rules are."""
     journal = Journal(ws.journal)
     try:
-        past = _Past(ws)
-        return replay(_records(journal, past), past.versions, policy)
+        found = _Past(ws)
+        yield _records(journal, found), found.versions
     finally:
         journal.close()
 

@@ -37,6 +37,8 @@ class Record:
     decision: Decision
     code: str = ""
     """The code that decided (`serving.code`); empty where it was not kept."""
+    replaces: str | None = None
+    """The decision that it took the place of, if any."""
 
 
 Finish = Callable[[bytes, float], Mapping[str, float]]
@@ -63,7 +65,8 @@ def read(blob: bytes, finish: Finish, score: Score | None = None) -> Record:
     versions = records.versions_of(found.header)
     names = {"catalog": versions.catalog, "policy": versions.policy, "experiments": versions.experiments}
     decision = records.decision_of(found.header)
-    return Record(found.header["decision_id"], snapshot, ask, learned, names, decision, versions.code)
+    replaces = found.header["flags"]["replaces"]
+    return Record(found.header["decision_id"], snapshot, ask, learned, names, decision, versions.code, replaces)
 
 
 @dataclass(frozen=True, slots=True)

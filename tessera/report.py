@@ -1,4 +1,4 @@
-"""The quality, freshness and drift report: what came in, how old it is, and which features are not what they were."""
+"""Reports: quality, freshness and drift (what came in, how old it is, what shifted), and what chance has cost."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ def run(ws: Workspace, baseline: datetime | None, stale_days: float, out: Path |
     pd.DataFrame([asdict(one) for one in shifts]).to_csv(folder / "drift.csv", index=False)
     print(f"table and picture: {folder / 'drift.csv'}, {picture(shifts, then, moment, folder / 'drift.png')}")
     return int(stale or any(one.level == "broken" for one in shifts))
+
+
+def exploration(ws: Workspace) -> int:
+    """Print what chance has cost in the decisions of the journal, beside what each policy allows.
+
+    Returns:
+        0; 1 where it could lose more than allowed somewhere.
+    """
+    from experiments import exploration_cost, journal_replay
+
+    with journal_replay.past(ws) as (records, versions):
+        found = exploration_cost.costs(records, versions)
+    for line in exploration_cost.lines(found, catalog.load(ws.catalog).programme.currency):
+        print(line)
+    if not found:
+        print("nothing was decided yet")
+    return int(any(one.over for one in found))
 
 
 def _print_tables(ws: Workspace, now: datetime, stale_days: float) -> bool:

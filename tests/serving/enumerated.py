@@ -102,7 +102,7 @@ def drawn_as_logged(rows: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[fl
     """
     expected: Counter[str] = Counter()
     for _, chances in rows:
-        expected.update({name: chance for name, chance in chances.items() if chance > 0.0})  # type: ignore[arg-type]
+        expected.update({name: chance for name, chance in chances.items() if chance > 0.0})
     names = {name: place for place, name in enumerate(sorted(one for one, much in expected.items() if much >= 5.0))}
     beyond, spread = np.zeros(len(names)), np.zeros((len(names), len(names)))
     for given, chances in rows:

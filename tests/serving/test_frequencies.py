@@ -81,7 +81,7 @@ def case(seed: int) -> Case:
         rng.choice(("offer", "action", "offer", "action", "benefit")),
         places,
         channel=rng.choice(("app", "web", "email", "push")),
-    )  # type: ignore[arg-type]
+    )
     learned = Learned(churn=rng.random(), products=(("p1", 1.0),), effects=effects)
     return Case(snapshot, asked, learned, frozenset(one.id for one in rng.sample(every, 4)))
 
