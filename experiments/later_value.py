@@ -1,4 +1,4 @@
-"""Whether the change in lifetime value is worth having in the bill: a year lived under the same policy with and without.
+"""Whether the change in lifetime value is worth having in the bill: a year under one policy, with it and without.
 
 Effects and the surrogate index are learned from one simulated programme, then other members live for a year, window by
 window, under the policy that takes the best net value: once with the line `lifetime`, once without. Chance is the same
@@ -24,11 +24,12 @@ from experiments.worlds import World
 from features.learned.effects import Effects
 from training.effects import EffectConfig, learn
 from training.effects.inputs import drawn as units_of
-from training.effects.later import Closed, LaterStory, Past, learn_later
+from training.effects.later import Followed, LaterStory, Past, learn_later
 
 _LIVES, _END = 1000, datetime(2026, 1, 1, tzinfo=UTC)
-_YEAR, _FOLLOWED, _STEP = 25, 4, 3
-"""Windows: the rest of a year after one's own; those that are looked at for what followed; between rows of the past."""
+_YEAR, _LEAST, _MOST, _STEP = 25, 2, 4, 3
+"""Windows: the rest of a year after one's own; those a decision is followed, at least and at most; between rows of the
+past."""
 _WARM_UP = 7
 """Windows without rows of the past."""
 _HISTORY, _BEFORE, _AFTER = 730, 364, 378
@@ -93,8 +94,8 @@ def learned(world: World, *, members: int, products: int, seed: int, config: Eff
     units = units_of(features, arm.astype(np.int64), chances, baskets, types, who.astype(np.int64))
     effects, _ = learn(units, FEATURES, ids, config, used)
     past = [_past(one, total) for one in parts]
-    before = Past(*(np.concatenate([part[column] for part in past]) for column in range(3)))
-    later, story = learn_later(units, Closed(closing, followed), before, FEATURES, ids, config)
+    before = Past(*(np.concatenate([part[column] for part in past]) for column in range(2)))
+    later, story = learn_later(units, Followed(closing, followed), before, FEATURES, ids, config)
     mean = float(np.nanmean(features[:, FEATURES.index("mean_basket")]))
     return Learnt(effects, later, story, len(arm), mean)
 
@@ -121,14 +122,12 @@ def year(
 
 
 def _lives(world: World, members: int, products: int, days: int, seed: int, choose: Chooser) -> list[Lived]:
-    shop, clock = assortment(world, products, seed), seasons(days, _END)
+    shop = assortment(world, products, seed)
     sizes = [min(BLOCK, members - start) for start in range(0, members, BLOCK)]
-    return [_life(world, shop, block, size, days, seed, choose, clock) for block, size in enumerate(sizes)]
+    return [_life(world, shop, block, size, days, seed, choose) for block, size in enumerate(sizes)]
 
 
-def _life(
-    world: World, shop: Assortment, block: int, size: int, days: int, seed: int, choose: Chooser, clock: object
-) -> Lived:
+def _life(world: World, shop: Assortment, block: int, size: int, days: int, seed: int, choose: Chooser) -> Lived:
     who = people(world, shop, block * BLOCK, size, seed, block)
     weights = tastes(shop, who.taste)
     staples = habits(world, shop, weights, seed, block)
@@ -156,34 +155,32 @@ def _place(one: Lived) -> Whole:
     return found
 
 
-def _ahead(one: Lived, windows: int) -> Floats:
-    """(members, windows + 1): margin of so many windows from each on; NaN where they have not passed."""
+def _between(one: Lived, who: Whole, first: Whole, last: Whole) -> Floats:
+    """Margin of the windows from `first` up to, not with, `last`."""
     run = np.concatenate([np.zeros((len(one.margin), 1)), np.cumsum(one.margin, axis=1)], axis=1)
-    found = np.full(run.shape, np.nan)
-    # The last column is the beginning of a window that did not end.
-    found[:, : run.shape[1] - 1 - windows] = run[:, windows:-1] - run[:, : run.shape[1] - 1 - windows]
+    found: Floats = run[who, last] - run[who, first]
     return found
 
 
 def _rows(one: Lived, first: int, total: int) -> tuple[Floats | Whole, ...]:
-    """Units whose next window has begun: features before and after, arm, chances, baskets, used, followed, member."""
-    place, soon = _place(one), _ahead(one, _FOLLOWED)
-    some = np.flatnonzero((one.number >= first) & (one.number < total - 1))
-    after = place[one.member[some], one.number[some] + 1]
-    some, after = some[after >= 0], after[after >= 0]
+    """Units from `first` on: features before and when followed, arm, chances, baskets, used, what followed, member."""
+    place = _place(one)
+    some = np.flatnonzero(one.number >= first)
     who, number = one.member[some], one.number[some]
+    until = np.minimum(number + 1 + _MOST, total - 1)
+    after = place[who, until]
+    came = np.where((until - number - 1 >= _LEAST) & (after >= 0), _between(one, who, number + 1, until), np.nan)
     used = (one.used[who, number] > 0) & (one.arm[some] > 0)
     return (
-        one.features[some], one.features[after], one.arm[some], one.chances[some], one.baskets[who, number],
-        used.astype(np.float64), soon[who, number + 1], who,
+        one.features[some], one.features[np.maximum(after, 0)], one.arm[some], one.chances[some],
+        one.baskets[who, number], used.astype(np.float64), came, who,
     )  # fmt: skip
 
 
-def _past(one: Lived, total: int) -> tuple[Floats, Floats, Floats]:
-    far, soon = _ahead(one, _YEAR), _ahead(one, _FOLLOWED)
-    year_, near = far[one.member, one.number], soon[one.member, one.number]
-    some = (one.number >= _WARM_UP) & (one.number % _STEP == 0) & np.isfinite(year_)
-    return one.features[some], year_[some], near[some]
+def _past(one: Lived, total: int) -> tuple[Floats, Floats]:
+    some = np.flatnonzero((one.number >= _WARM_UP) & (one.number % _STEP == 0) & (one.number + _YEAR <= total - 1))
+    number = one.number[some]
+    return one.features[some], _between(one, one.member[some], number, number + _YEAR)
 
 
 def _policy(world: World, taught: Learnt, later: Effects | None, costs: Costs, first: int) -> Chooser:

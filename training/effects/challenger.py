@@ -11,8 +11,9 @@ from features.learned.effects_golden import of_effects
 from training.challengers import Task, Trained, typical_rows
 from training.effects.config import EffectConfig
 from training.effects.judging import Judged, judged
+from training.effects.later import TooFewFollowedError
 from training.effects.later_rows import HistoryTooShortError, later
-from training.effects.learner import Story, learn
+from training.effects.learner import NothingToCompareError, Story, learn
 from training.effects.units import Found, units
 from training.records import Draft
 from training.response import NothingDrawnError
@@ -52,14 +53,14 @@ def _later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfi
     task.progress("effects: what they change after the reward window")
     try:
         form, told, days = later(task, found, names, config)
-    except HistoryTooShortError as error:
-        return str(error), {}
-    pd.DataFrame(told.levels, columns=["candidate", "money", "error"]).to_csv(task.exhibit("later.csv"), index=False)
-    metrics = {"later_believed": told.borne_out, "later_error": told.error, "later_days": float(days)}
-    if not told.borne_out:
-        return "what follows the window is not borne out: the lifetime line stays 0", metrics
+    except (HistoryTooShortError, TooFewFollowedError, NothingToCompareError) as error:
+        return f"lifetime line 0, no evidence yet: {error}", {}
+    columns = ["candidate", "money", "error"]
+    pd.DataFrame(told.levels, columns=columns).to_csv(task.exhibit("later.csv"), index=False)
     save(form, task.folder / "effects", LATER)
-    return f"after the window, up to {days} days: {told.borne_out:.0%} of the index is believed", metrics
+    said = ", ".join(f"{one} {money:+.2f} ± {1.96 * error:.2f}" for one, money, error in told.levels)
+    metrics = {f"later_{one}": money for one, money, _ in told.levels} | {"later_days": float(days)}
+    return f"after the window, over {days} days, from {told.units:,} decisions: {said}", metrics
 
 
 def read(task: Task, names: tuple[str, ...]) -> Found:

@@ -15,14 +15,15 @@ from training import frames, lifetime_frames
 from training.challengers import Task
 from training.effects.config import EffectConfig
 from training.effects.inputs import Floats
-from training.effects.later import Closed, LaterStory, Past, learn_later
+from training.effects.later import Followed, LaterStory, Past, learn_later
 from training.effects.units import Found
 
 YEAR_DAYS = 365
 """From the decision on; the window's own days are another line of the bill."""
 _WARM_UP_DAYS, _SHORTEST_DAYS = 90, 90
 _CUTS = 4
-_WINDOWS_FOLLOWED = 4
+_LEAST, _MOST = 2, 4
+"""Reward windows that a decision is followed after its own."""
 _DAY_US = 86_400e6
 
 
@@ -31,7 +32,7 @@ class HistoryTooShortError(ValueError):
 
 
 def later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfig) -> tuple[Effects, LaterStory, int]:
-    """What candidates change after their window, how far that was believed, and days from decision to horizon.
+    """What candidates change after their window, what was found, and the days from a decision to the horizon.
 
     Raises:
         HistoryTooShortError: the history is shorter than a season and what it takes to know members.
@@ -41,17 +42,15 @@ def later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfig
     margins = Margins(task.ws.tables, task.programme)
     begins = frames.begins(task.ws.tables)
     first, last = begins + timedelta(days=_WARM_UP_DAYS), task.at - timedelta(days=days)
-    soon = min(_WINDOWS_FOLLOWED * window, days)
-    parts = []
-    for cut in (first + (last - first) * step / (_CUTS - 1) for step in range(_CUTS)):
-        whole_second = cut.replace(microsecond=0)
-        parts.append(_at_cut(task, margins, whole_second, (days, soon), names, config))
-    past = Past(*(np.concatenate([part[column] for part in parts]) for column in range(3)))
-    closed_us = found.at_us + window * _DAY_US
-    followed = margins.between(found.who, closed_us, closed_us + soon * _DAY_US)
-    known = closed_us + soon * _DAY_US <= task.at.timestamp() * 1e6
-    closed = Closed(_features(task, found.who, closed_us, names), np.where(known, followed, np.nan))
-    form, story = learn_later(found.units, closed, past, names, found.arms, config)
+    cuts = [(first + (last - first) * step / (_CUTS - 1)).replace(microsecond=0) for step in range(_CUTS)]
+    parts = [_at_cut(task, margins, cut, days, names, config) for cut in cuts]
+    past = Past(*(np.concatenate([part[column] for part in parts]) for column in range(2)))
+    closed = found.at_us + window * _DAY_US
+    whole = np.floor((task.at.timestamp() * 1e6 - closed) / (window * _DAY_US))
+    until = closed + np.clip(whole, 0, _MOST) * window * _DAY_US
+    came = np.where(whole >= _LEAST, margins.between(found.who, closed, until), np.nan)
+    followed = Followed(_features(task, found.who, until, names), came)
+    form, story = learn_later(found.units, followed, past, names, found.arms, config)
     return form, story, days + window
 
 
@@ -67,16 +66,15 @@ def _horizon(task: Task, window: int) -> int:
 
 
 def _at_cut(
-    task: Task, margins: Margins, cut: datetime, days: tuple[int, int], names: tuple[str, ...], config: EffectConfig
-) -> tuple[Floats, Floats, Floats]:
+    task: Task, margins: Margins, cut: datetime, days: int, names: tuple[str, ...], config: EffectConfig
+) -> tuple[Floats, Floats]:
     begins = cut.timestamp() * 1e6
     who = margins.known(begins)
     most = max(config.most // _CUTS, 1)
     if len(who) > most:
         who = np.sort(np.random.default_rng(config.seed).choice(who, most, replace=False))
     at = np.full(len(who), begins)
-    year, soon = (margins.between(who, at, at + each * _DAY_US) for each in days)
-    return _features(task, who, at, names), year, soon
+    return _features(task, who, at, names), margins.between(who, at, at + days * _DAY_US)
 
 
 def _features(task: Task, who: NDArray[np.object_], at_us: Floats, names: tuple[str, ...]) -> Floats:

@@ -1,8 +1,9 @@
 """Estimates of many arms drawn to their group and to 0: what is believed of effects of which most may be none.
 
 `θ_a = c + u_group + v_a`, each part with mean 0; how large each is, is not known, so the answer averages over what is
-likely given the estimates, with no spread at all among the possibilities (empirical Bayes on a grid: Morris 1983).
-Unlike `training.effects.shrinkage`, nothing is common to all until the estimates say so.
+likely given the estimates (empirical Bayes on a grid: Morris 1983). Half of the belief beforehand is that there is
+nothing at all: a spike at 0 (Mitchell & Beauchamp 1988). Unlike `training.effects.shrinkage`, nothing is common to all
+arms until the estimates say so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from training.effects.inputs import Floats
 
 _SPREADS = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0])
 """Of each part, in units of the estimates' own error."""
+_NOTHING = 0.5
+"""Belief beforehand that no arm has an effect."""
 
 
 def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...]) -> tuple[Floats, Floats]:
@@ -37,6 +40,7 @@ def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...]) -> tup
                 parts = (np.array([common, apart, own]) * unit) ** 2
                 found.append(_given(estimate, error, belongs, alone, parts, inside))
     weight = np.exp(np.array([one[0] for one in found]) - max(one[0] for one in found))
+    weight[0] *= _NOTHING / (1 - _NOTHING) * (len(found) - 1)
     weight /= weight.sum()
     means = np.array([one[1] for one in found])
     mean = weight @ means
