@@ -76,9 +76,7 @@ def backtest(
         int | None, typer.Option("--horizon", help="Days; default: churn.horizon_days, else the programme's.", min=1)
     ] = None,
     cut_offs: Annotated[int, typer.Option("--cut-offs", help="Moments of the past, at most.", min=1)] = 6,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default: HOME/reports/backtest-….")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: HOME/reports/backtest-….")] = None,
 ) -> None:
     """Decide in the past, compare with what followed: ours beside BG/NBD and tuned models of few features."""
     from tessera import backtest as job
@@ -131,6 +129,9 @@ def segments(
 
 @app.command()
 def report(
+    what: Annotated[
+        str, typer.Argument(help="quality; or exploration: what chance cost beside what it may.")
+    ] = "quality",
     home: Home = DEFAULT_HOME,
     configs: Configs = None,
     baseline: Annotated[
@@ -141,8 +142,12 @@ def report(
 ) -> None:
     """Quality, freshness and drift: which feature shifted, how, and since when. Exit 1 if stale or broken."""
     from tessera import report as job
-    from tessera.setup import locate
+    from tessera.setup import RefusedError, locate
 
+    if what == "exploration":
+        raise typer.Exit(job.exploration(locate(home, configs)))
+    if what != "quality":
+        raise RefusedError(f"report {what}: there is quality or exploration")
     raise typer.Exit(job.run(locate(home, configs), baseline, stale_days, out))
 
 
