@@ -15,7 +15,7 @@ from features.entities import Budget, Catalog
 from serving import slate
 from serving.assignment import NONE
 from serving.decide import decide
-from serving.policy import draw
+from serving.policy import draw, nothing_is_drawn
 from serving.snapshot import Ask, Contact, Estimate, Learned, Placement, Snapshot
 from tests.serving import enumerated
 from tests.serving.deciding import AT, CATALOG, CONSENTS, DAY, FEATURES, varied
@@ -164,3 +164,33 @@ def test_a_wrong_chance_is_found(wrong: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(slate, "nothing_is_drawn", lambda *_: random.Random(next(names)).random() < 0.16)
     first, _, _ = counted(cases=12, keys=400)
     assert enumerated.p_value(first) < 1e-6
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 10**6), day=st.floats(0, 13.99), family=st.sampled_from(("offer", "action")))
+def test_floor_and_holdout_are_one_draw_for_the_whole_window_whatever_else_changes(
+    seed: int, day: float, family: str
+) -> None:
+    """Prices, effects, contacts, pauses and places differ: a member is left alone throughout, or not at all."""
+    policy = varied(
+        holdout={"share": 0.3, "window_days": 28},
+        families={"offer": {"do_nothing_floor": 0.3}, "action": {"do_nothing_floor": 0.3}},
+    )
+    start = AT // (28 * DAY) * 28 * DAY
+    one, other = case(seed), case(seed + 1)
+    sides, floors = set(), set()
+    for found, moment in ((one, start + 60.0), (other, start + day * DAY)):
+        snapshot = replace(found.snapshot, member_id=f"w{seed}", at=moment, contacts=(), spent_out=frozenset())
+        asked = replace(found.asked, family=family)  # type: ignore[arg-type]
+        decision = decide(snapshot, asked, found.learned, LIMITED, policy, NONE)
+        fell = nothing_is_drawn(snapshot.member_id, "offer", moment, policy)
+        sides.add(decision.mode == "holdout")
+        floors.add(fell)
+        rights = {one.id for one in (*LIMITED.offers, *LIMITED.actions) if one.entitlement}
+        given_ids = {each.id for each in decision.results} - rights - {"do_nothing"}
+        assert not (given_ids and (fell or decision.mode == "holdout"))
+        if given_ids:
+            again = decide(replace(snapshot, refused=frozenset(given_ids)), asked, found.learned, LIMITED, policy, NONE)
+            assert again.mode != "holdout"
+            assert all(each.reasons[0].code != "NOTHING_FLOOR" for each in again.results if each.id == "do_nothing")
+    assert len(sides) == len(floors) == 1
