@@ -163,6 +163,7 @@ class EconomicsEntry(Written):
 
     discount: Money = 0.0
     points: Money = 0.0
+    burns: Money = 0.0
     cost: Money = 0.0
     contact_cost: Money = 0.0
     response: Share | None = None
@@ -234,6 +235,11 @@ def faults(entry: Entry, family: Family, zone: str, tiers: tuple[str, ...], *, m
     reward = _REWARDS.get(entry.type) if money else None
     if reward is not None and (sentence := reward(entry.economics)):
         found.append(sentence)
+    if entry.economics.burns > max(entry.conditions.min_points or 0.0, entry.conditions.min_points_expiring_30d or 0.0):
+        found.append(
+            f"economics.burns {entry.economics.burns:g} points that a member may not have; write conditions.min_points "
+            "(or min_points_expiring_30d) of at least as many"
+        )
     if tiers:
         unknown = [tier for tier in entry.conditions.tiers if tier not in tiers]
         found += [f'conditions.tiers names the unknown tier "{tier}"{did_you_mean(tier, tiers)}' for tier in unknown]

@@ -181,6 +181,8 @@ class Economics:
 
     discount: float = 0.0
     points: float = 0.0
+    burns: float = 0.0
+    """Points of the member's own that are used up with it, those that expire soonest first."""
     cost: float = 0.0
     """Money paid on every redemption beside discount and points (a gift, a shipment)."""
     contact_cost: float = 0.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from features.entities import DO_NOTHING, Budget, Candidate, Catalog
-from serving import assignment, budget_use, contact_policy, eligibility, explain, mixing, value
+from serving import assignment, budget_use, contact_policy, contents, eligibility, explain, mixing, value
 from serving.assignment import Enrolment, Experiments
 from serving.policy import Policy, period, varied
 from serving.portrait import Portrait, history, portrait
@@ -191,9 +191,7 @@ def _result(one: Choice, together: float, seen: Appraisal, ask: Ask, learned: Le
     if candidate is None:
         return _nothing(one, together, seen, ask, catalog)
     why = explain.reasons(candidate, seen.portrait, catalog.programme.currency) if ask.explain != "none" else ()
-    content = candidate.content
-    if candidate.type == "product_recommendation":
-        content = {**content, "product_ids": ",".join(product for product, _ in learned.products[:3])}
+    content = contents.shown(candidate, seen.portrait, learned, catalog.programme)
     return Result(
         placement=one.placement,
         rank=one.rank,

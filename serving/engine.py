@@ -195,6 +195,7 @@ class Engine:
             reactions=memory.reactions,
             timezone=present.rulebook.zone_of(member.state.region) if member else None,
             redeemed_share=present.share_redeemed(member),
+            burned_share=present.share_burned(member, call.at),
         )
         return Seen(snapshot, stored or Stored(), member)
 

@@ -44,6 +44,8 @@ class Portrait:
     numbers: Mapping[str, float]
     basket_value: float
     """The basket of this very moment, from the caller; NaN where there is none."""
+    burned_share: float | None = None
+    """Chance that points used up with an offer are redeemed anyway; None: the programme's constant."""
     redeemed_share: float | None = None
     """Chance that points issued now are redeemed; None: the programme's constant."""
 
@@ -79,6 +81,7 @@ def portrait(snapshot: Snapshot, ask: Ask, learned: Learned, programme: Programm
         numbers=numbers,
         basket_value=_number(ask.context.get("basket_value")),
         redeemed_share=snapshot.redeemed_share,
+        burned_share=snapshot.burned_share,
     )
 
 

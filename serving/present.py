@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from features import filters
 from features.learned.tier_outcome import TierOutcome
+from features.ledger.due import used_anyway
+from features.ledger.liability import RedemptionModel
 from features.ledger.outlook import FreshShares
 from features.online import MemberRows
 from serving.cards import Cards
@@ -38,6 +40,8 @@ class Present:
     """Budgets that have nothing left."""
     fresh_points: FreshShares | None = None
     """How likely points issued now are redeemed; None before `tessera points` has estimated it."""
+    redemption: RedemptionModel | None = None
+    """How likely points are redeemed, by age of lot and balance; None before `tessera points` has estimated it."""
     tier_outcome: TierOutcome | None = None
     """Forecasts tiers; None before `tessera tiers` has fitted it."""
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -48,6 +52,12 @@ class Present:
         if member is None or self.fresh_points is None:
             return None
         return self.fresh_points.of(member.features.get("points_balance", nan))
+
+    def share_burned(self, member: Member | None, at: float) -> float | None:
+        """The chance that points which an offer would use up are redeemed anyway; None where nobody asks or knows."""
+        if member is None or self.redemption is None or not self.rulebook.burns:
+            return None
+        return used_anyway(self.redemption, member.state, at, self.rulebook.burns)
 
     def allowed(self, ask: Ask, at: float) -> NDArray[np.bool_] | None:
         """(n_products,): the products that can be had and that a request wants at all; None where that is all of them.

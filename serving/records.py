@@ -106,6 +106,7 @@ def header(
             "reactions": snapshot.reactions,
             "timezone": snapshot.timezone,
             "redeemed_share": snapshot.redeemed_share,
+            "burned_share": snapshot.burned_share,
         },
         "learned": learned,
         "versions": versions,
@@ -132,6 +133,7 @@ def snapshot_of(found: Mapping[str, Any], features: Mapping[str, float]) -> Snap
         reactions=tuple(Reaction(**one) for one in kept.get("reactions", ())),
         timezone=kept.get("timezone"),
         redeemed_share=kept.get("redeemed_share"),
+        burned_share=kept.get("burned_share"),
     )
 
 

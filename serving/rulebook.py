@@ -54,6 +54,11 @@ class Rulebook:
     payers: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
     """Candidate → the budgets that may pay for it."""
 
+    @property
+    def burns(self) -> float:
+        """The most points of a member's own that any candidate uses up; 0 where none does."""
+        return max((one.economics.burns for one in self.candidates.values()), default=0.0)
+
     def zone_of(self, region: str | None) -> str | None:
         """The time zone of a member's region; None where it is the programme's."""
         zones = self.catalog.programme.region_timezones

@@ -74,6 +74,9 @@ class Snapshot:
     """Of the last 90 days, oldest first."""
     timezone: str | None = None
     """The member's own; None where it is not known: the programme's stands in for it."""
+    burned_share: float | None = None
+    """Chance that the points which an offer would use up are redeemed anyway; None where none was estimated: the
+    programme's constant stands in."""
     redeemed_share: float | None = None
     """Chance that points issued now are redeemed; None where none was estimated: the programme's constant stands in."""
 

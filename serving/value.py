@@ -39,6 +39,8 @@ class Terms:
     contact_cost: float
     lever: float
     id: str = ""
+    burns: float = 0.0
+    """Points of the member's own that are used up."""
 
 
 class Worth(NamedTuple):
@@ -80,6 +82,7 @@ def terms(candidate: Candidate, policy: Policy) -> Terms:
         contact_cost=money.contact_cost,
         lever=candidate.lever,
         id=candidate.id,
+        burns=money.burns,
     )
 
 
@@ -174,6 +177,9 @@ def _given(offer: Terms, who: Portrait, response: float, programme: Programme) -
     if points:
         share = rules.redeemed_share if who.redeemed_share is None else who.redeemed_share
         liability = -round(points * response * rules.cost_per_point * share * UNITS)
+    if offer.burns:  # what would have been redeemed anyway is owed no longer
+        anyway = rules.redeemed_share if who.burned_share is None else who.burned_share
+        liability += round(offer.burns * response * rules.cost_per_point * anyway * UNITS)
     return discount, liability
 
 

@@ -203,8 +203,9 @@ class Watch:
         """How likely points are redeemed, as it was estimated last; without the file the programme's constant holds."""
         now, path = self.present(), self._ws.liability
         life = now.rulebook.catalog.programme.points.expiry_days
-        found = outlook.fresh_shares(outlook.from_json(path.read_bytes())[0], life) if path.exists() else None
-        self._present = replace(now, fresh_points=found)
+        model = outlook.from_json(path.read_bytes())[0] if path.exists() else None
+        found = None if model is None else outlook.fresh_shares(model, life)
+        self._present = replace(now, fresh_points=found, redemption=model)
         return ()
 
     def _take_tiers(self) -> tuple[str, ...]:

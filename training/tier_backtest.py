@@ -67,7 +67,7 @@ def run(
         parts.append(_judged(tables, programme, cut, at, before, seed))
     if not parts:
         raise HistoryTooShortError(f"tiers are judged 90 days ahead with 180 days before; the history begins {first}")
-    joined = pd.concat(parts, ignore_index=True)
+    joined = pd.concat([part for part in parts if len(part)], ignore_index=True)
     names = (OURS, RUN_RATE, RUN_RATE_FITTED)
     return Judged(
         joined["event"].to_numpy(str),
