@@ -41,7 +41,7 @@ def judge_effects(court: Court, challenger: Version, champion: Version | None) -
         theirs = mine if _config(champion) == mine_config else judged(found, names, _config(champion))
         if theirs is not None:
             against["champion"] = mine.gap(theirs)
-    objections = _objections(mine, against, court.config.gate.inferior_share)
+    objections = objections_to(mine.value, against, court.config.gate.inferior_share, len(mine.later.units.arm))
     return Verdict("effects", challenger.number, number, None, _figures(mine), against, objections)
 
 
@@ -57,16 +57,37 @@ def _figures(mine: Judged) -> dict[str, float]:
     return said | ({} if error != error else {"response_calibration_error": error})
 
 
-def _objections(mine: Judged, against: dict[str, Interval], share: float) -> tuple[str, ...]:
-    value, found = mine.value, []
+def objections_to(value: Interval, against: dict[str, Interval], share: float, decisions: int) -> tuple[str, ...]:
+    """Why it may not serve: the rule of the other models, on what choosing by it gains over doing nothing.
+
+    Args:
+        value: of the challenger, in baskets a decision.
+        against: paired differences to `levels`, and to `champion` where there is one.
+        share: of the champion's value that may be lost at worst.
+        decisions: that it was read on; so many more would have to be drawn to show what these cannot.
+    """
+    found = []
     if value.high < 0:
         found.append(f"choosing by it gains {_told(value)} baskets a decision: doing nothing is certainly better")
     if against["levels"].high < 0:
         found.append(f"choosing by it gains {_told(against['levels'])} over mean effects: certainly worse")
     gap = against.get("champion")
-    if gap is not None and gap.low < -share * max(abs(value.value - gap.value), 0.0) and gap.value < 0:
-        found.append(f"choosing by it gains {_told(gap)} over the champion: not shown to be at most {share:.0%} below")
+    if gap is not None:
+        allowed = share * max(value.value - gap.value, 0.0)
+        if gap.low < -allowed:
+            found.append(_not_shown(gap, allowed, share, decisions))
     return tuple(found)
+
+
+def _not_shown(gap: Interval, allowed: float, share: float, decisions: int) -> str:
+    said = f"choosing by it gains {_told(gap)} over the champion: not shown to be at most {share:.0%} below"
+    if gap.high < -allowed:
+        return f"{said}, it is certainly worse"
+    room, half = gap.value + allowed, gap.value - gap.low
+    if room <= 0:
+        return f"{said}, and the estimate itself is below that"
+    needed = decisions * (half / room) ** 2
+    return f"{said}; at this difference {needed:,.0f} decisions would show it, {decisions:,} were read"
 
 
 def _told(one: Interval) -> str:

@@ -146,15 +146,15 @@ def _churn_model(version: str, folder: Path, names: tuple[str, ...], description
 
 def _responses(folder: Path) -> dict[str, ResponseEstimate]:
     found = orjson.loads((folder / "response.json").read_bytes())
-    return {
-        str(kind): ResponseEstimate(
-            float(one["response"]),
-            float(one["effect"]),
-            float(one["effect_interval"][0]),
-            float(one["effect_interval"][1]),
-        )
-        for kind, one in found.items()
-    }
+    return {str(kind): _response(one) for kind, one in found.items()}
+
+
+def _response(one: dict[str, Any]) -> ResponseEstimate:
+    """Without an effect where only responses were seen."""
+    if "effect" not in one:
+        return ResponseEstimate(float(one["response"]), None, None, None)
+    low, high = one["effect_interval"]
+    return ResponseEstimate(float(one["response"]), float(one["effect"]), float(low), float(high))
 
 
 def _fatigue(folder: Path) -> FatigueEstimate | None:

@@ -123,12 +123,14 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEstimate:
-    """What an experiment said about one type of candidate."""
+    """What was seen of one type of candidate."""
 
     response: float
-    effect: float
-    low: float
-    high: float
+    """Share of those who got it that accepted or redeemed."""
+    effect: float | None
+    """None where nothing was drawn to compare it with: the policy's share of responses that are caused stands in."""
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)

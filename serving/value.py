@@ -131,16 +131,22 @@ def _counted(
 
 
 def _caused(offer: Terms, who: Portrait, learned: Learned) -> tuple[float, float, Basis, tuple[float, float] | None]:
-    """Response, effect in baskets, and what they rest on: the candidate's own, that of its type, else τ = ρ·p."""
+    """Response p, effect τ in baskets, and what they rest on.
+
+    The candidate's own estimate goes first, then that of its type. Where only responses were seen (`response`), and
+    where nothing was (`prior`), τ = ρ·p with the policy's share ρ of responses that are caused.
+    """
     assumed = min(offer.response * who.response_factor, _HIGHEST)
     own = learned.effects.get(offer.id)
     if own is not None:
         interval = None if own.basis == "prior" else (own.low, own.high)
         return assumed if own.response is None else own.response, own.effect, own.basis, interval
-    group = learned.responses.get(offer.type)
-    if group is not None:
-        return group.response, group.effect, "experiment", (group.low, group.high)
-    return assumed, assumed * min(offer.effect_share * who.effect_factor, 1.0), "prior", None
+    group, caused = learned.responses.get(offer.type), min(offer.effect_share * who.effect_factor, 1.0)
+    if group is None:
+        return assumed, assumed * caused, "prior", None
+    if group.effect is None or group.low is None or group.high is None:
+        return group.response, group.response * caused, "response", None
+    return group.response, group.effect, "experiment", (group.low, group.high)
 
 
 def _later(

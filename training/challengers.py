@@ -161,7 +161,7 @@ def responses(task: Task) -> Trained:
     kept = response.exported(found, config)
     if not kept:
         raise response.NothingDrawnError(
-            f"response: no type was drawn {config.enough} times beside doing nothing, with its window of "
+            f"response: no type was drawn {config.enough} times with its window of "
             f"{config.window_days} days closed by {task.at:%Y-%m-%d}; decisions go on resting on the policy's priors"
         )
     response.save(kept, task.folder / "response")
@@ -175,10 +175,13 @@ def responses(task: Task) -> Trained:
         form="response",
         folder=task.folder / "response",
         lineage=task.lineage((), as_json(config)),
-        metrics={f"effect_{one.type}": one.effect for one in found} | fatigue.metrics(tired),
+        metrics={f"effect_{one.type}": one.effect for one in found if one.nothing} | fatigue.metrics(tired),
         exhibits=(task.exhibit("responses.csv"),),
     )
-    return Trained(draft, f"response: effects of {len(kept)} types of candidates, {int(table['n'].sum())} decisions")
+    compared = sum("effect" in one for one in kept.values())
+    rest = f", responses alone of {len(kept) - compared}" if compared < len(kept) else ""
+    said = f"response: effects of {compared} types of candidates{rest}, {int(table['n'].sum())} decisions"
+    return Trained(draft, said)
 
 
 def recipe_config(name: str, settings: Mapping[str, Any], seed: int) -> Any:

@@ -86,7 +86,7 @@ def estimate(tables: Path, at: datetime, config: ResponseConfig) -> tuple[Estima
 
     Returns:
         One for each type but doing nothing, by name; nothing where no decision was drawn by lot. `effect` and its
-        interval are NaN where doing nothing was never drawn beside it.
+        interval are NaN where doing nothing was never drawn beside it; `response` then is of all who got it.
     """
     found = _units(tables, at, config)
     return () if found is None else effects(found, config.least_probability)
@@ -100,17 +100,17 @@ def effects(units: Units, least_probability: float = 0.0) -> tuple[Estimate, ...
 
 
 def exported(estimates: tuple[Estimate, ...], config: ResponseConfig) -> dict[str, dict[str, object]]:
-    """What serving reads: type → response, effect, effect_interval, n; only where there is enough to say it."""
-    return {
-        one.type: {
-            "response": one.response,
-            "effect": one.effect,
-            "effect_interval": [one.low, one.high],
-            "n": one.n,
-        }
-        for one in estimates
-        if min(one.n, one.nothing) >= config.enough
-    }
+    """What serving reads: type → response, n, effect, effect_interval; only where there is enough to say it.
+
+    The last two are left out where doing nothing was not drawn often enough beside it: the effect then is the policy's
+    share of the responses.
+    """
+    return {one.type: _said(one, one.nothing >= config.enough) for one in estimates if one.n >= config.enough}
+
+
+def _said(one: Estimate, compared: bool) -> dict[str, object]:
+    said: dict[str, object] = {"response": one.response, "n": one.n}
+    return said | ({"effect": one.effect, "effect_interval": [one.low, one.high]} if compared else {})
 
 
 def save(estimates: Mapping[str, Mapping[str, object]], folder: Path) -> None:
@@ -126,9 +126,13 @@ def table(estimates: tuple[Estimate, ...]) -> pd.DataFrame:
 
 
 def _effect(units: Units, kind: int, least: float) -> Estimate:
-    nothing = units.types.index(NOTHING)
     chance = units.chance
+    if NOTHING not in units.types:
+        return _alone(units, kind, least)
+    nothing = units.types.index(NOTHING)
     both = ~(chance[:, kind] < least) & ~(chance[:, nothing] < least)
+    if not (both & (units.chosen == nothing)).any():
+        return _alone(units, kind, least)
     treated, control = both & (units.chosen == kind), both & (units.chosen == nothing)
     response, _ = _mean(units.responded, treated, chance[:, kind])
     baskets = _beyond_habit(units.baskets, units.before)
@@ -141,6 +145,15 @@ def _effect(units: Units, kind: int, least: float) -> Estimate:
     return Estimate(
         units.types[kind], response, gap, gap - error, gap + error, int(treated.sum()), int(control.sum()), members
     )
+
+
+def _alone(units: Units, kind: int, least: float) -> Estimate:
+    """Responses of a type that was drawn beside others, but never beside doing nothing."""
+    taken = (units.chosen == kind) & ~(units.chance[:, kind] < least)
+    response, _ = _mean(units.responded, taken, units.chance[:, kind])
+    none = float("nan")
+    members = len(np.unique(units.member[taken]))
+    return Estimate(units.types[kind], response, none, none, none, int(taken.sum()), 0, members)
 
 
 def _beyond_habit(baskets: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,7 +177,7 @@ def _mean(
 
 def _units(tables: Path, at: datetime, config: ResponseConfig) -> Units | None:
     found = decisions(tables, at, config.window_days)
-    if found.empty or NOTHING not in set(found["candidate_type"]):
+    if found.empty:
         return None
     types = tuple(sorted(set(found["candidate_type"])))
     return Units(

@@ -12,7 +12,7 @@ from scipy import stats
 
 from experiments.allocation import rivals, truth
 from experiments.allocation.ground import Ground, ground
-from experiments.allocation.learned import estimated
+from experiments.allocation.learned import estimated, held_back
 from experiments.allocation.truth import Economy, Floats
 from experiments.worlds import World
 from serving.prices import solve
@@ -57,19 +57,28 @@ def run(world: World, seed: int, folder: Path | None = None) -> list[Row]:
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         made = ground(world, seed, Path(place), members=MEMBERS, logged=LOGGED)
-    return judged(made, seed, estimated(made))
+    seen = estimated(made)
+    return judged(made, seed, seen, held_back(made, seen, budgets(truth.knowable(made.truth, made.world))))
 
 
-def judged(made: Ground, seed: int, seen: Economy) -> list[Row]:
-    """The rows of one programme, given what was learned of it."""
+def judged(made: Ground, seed: int, seen: Economy, planned: Floats | None = None) -> list[Row]:
+    """The rows of one programme, given what was learned of it.
+
+    Args:
+        made: the programme.
+        seed: its own.
+        seen: what was learned.
+        planned: (3,), what every way on learned effects plans with; None: all that there is.
+    """
     own, known = truth.own(made.truth, made.world), truth.knowable(made.truth, made.world)
     amounts = budgets(known)
+    planned = amounts if planned is None else planned
     strict, bound = (solve(one.value, one.costs, amounts).bound for one in (own, known))
     asked = [(name, way, "learned", seen) for name, way in rivals.WAYS.items()]
     asked += [("prices", rivals.by_prices, "knowable", known), ("prices", rivals.by_prices, "own", own)]
     found = []
     for name, way, whose, economy in asked:
-        kept = rivals.kept(way(economy, amounts), own, amounts)
+        kept = rivals.kept(way(economy, planned if whose == "learned" else amounts), own, amounts)
         value = rivals.worth(kept, own)
         given = np.flatnonzero(kept >= 0)
         spent = [float(t[given, kept[given]].sum() / a) for t, a in zip(own.costs, amounts.tolist(), strict=True)]

@@ -8,7 +8,8 @@ import lightgbm
 import numpy as np
 
 from experiments.allocation.ground import Ground
-from experiments.allocation.truth import CANDIDATES, Economy, Floats, economy
+from experiments.allocation.truth import CANDIDATES, Economy, Floats, economy, of_rows
+from serving.prices import solve
 from training.effects import fit
 
 _ROUNDS = 120
@@ -51,3 +52,24 @@ def baskets(ground: Ground) -> tuple[Floats, Floats]:
         model = lightgbm.train(_TREES, data, _ROUNDS)
         found.append(np.maximum(np.asarray(model.predict(ground.features), np.float64), 0.0))
     return found[0], found[1]
+
+
+def held_back(ground: Ground, seen: Economy, amounts: Floats) -> Floats:
+    """(3,) budgets to plan with: less one standard error of what a plan takes beyond what is expected of it.
+
+    Read from the decisions of the log that a plan for its members agrees with, weighted by their chances. A budget
+    that is spent early is dearer than one of which a little is left: whoever comes after gets nothing. Messages are
+    what they are.
+    """
+    log, n = ground.log, len(ground.features)
+    economy = of_rows(seen, log.rows)
+    choice = solve(economy.value, economy.costs, amounts * len(log.rows) / n).choice
+    agreed = np.flatnonzero((choice >= 0) & (log.arm == choice + 1))
+    column = choice[agreed]
+    weight, chance = 1.0 / log.chances[agreed, column + 1], economy.response[agreed, column]
+    found = amounts.copy()
+    for place, table in enumerate(economy.costs[:2]):
+        expected = table[agreed, column]
+        off = weight * expected / chance * (log.responded[agreed] - chance)
+        found[place] /= 1.0 + float(np.sqrt((off**2).sum())) / max(float((weight * expected).sum()), 1e-12)
+    return found

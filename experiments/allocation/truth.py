@@ -93,6 +93,13 @@ def economy(effect: Floats, response: Floats, margin: Floats, basket: Floats) ->
     return Economy(value, (money + contact, points, np.ones_like(money)), effect, response, margin)
 
 
+def of_rows(all_of: Economy, rows: NDArray[np.int64]) -> Economy:
+    """The economics of some members."""
+    money, points, messages = (table[rows] for table in all_of.costs)
+    effect, response, margin = all_of.effect[rows], all_of.response[rows], all_of.margin[rows]
+    return Economy(all_of.value[rows], (money, points, messages), effect, response, margin)
+
+
 def own(truth: Truth, world: World) -> Economy:
     """Every member's own, exactly as `respond` has it."""
     columns = [EFFECT_TYPES.index(one.type) for one in CANDIDATES]

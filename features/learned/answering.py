@@ -27,7 +27,7 @@ class Answering:
     shift: Floats
     """(k,): added to the log-odds."""
     line: Floats
-    """(4,): calibration, over 1, log-odds, effect and its square."""
+    """(k, 4): calibration of each row, over 1, log-odds, effect and its square."""
     ratio: Floats
     """(k,): share of the answers that is caused, for a member in the middle of everything."""
     ranks: Floats
@@ -39,7 +39,7 @@ class Answering:
 
     def __post_init__(self) -> None:
         k = len(self.column)
-        shaped("answering", "line", self.line, (4,))
+        shaped("answering", "line", self.line, (k, 4))
         for name in ("shift", "ratio", "middle"):
             shaped("answering", name, getattr(self, name), (k,))
         for name in ("shift", "line", "ratio", "ranks", "middle"):
@@ -77,6 +77,6 @@ class Answering:
 
     def response(self, log_odds: Floats, effect: Floats) -> Floats:
         """(n, k): calibrated chance of an answer; NaN where nothing is known."""
-        a, b, c, d = self.line
+        a, b, c, d = self.line.T
         turned = np.clip(a + b * log_odds + c * effect + d * effect**2, -_FARTHEST, _FARTHEST)
         return np.asarray(1.0 / (1.0 + np.exp(-turned)))

@@ -44,7 +44,9 @@ def test_every_candidate_has_its_own_effect_and_every_type_one_for_new_ones(bund
     assert own["g"].low > 0.3 and own["g"].basis == "experiment"
     assert own["g"].low < own["g"].effect < own["g"].high
     assert own["g"].effect > own["p"].effect + 0.3
-    assert groups["gift"].high - groups["gift"].low > own["g"].high - own["g"].low
+    new = groups["gift"]
+    assert new.high is not None and new.low is not None
+    assert new.high - new.low > own["g"].high - own["g"].low
     gone, _ = caused.told(np.array([99.0, -1.5, 1.0]))
     assert own["g"].response is not None and gone["g"].response is not None
     assert own["g"].response > 0.8 > 0.2 > gone["g"].response

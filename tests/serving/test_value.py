@@ -3,17 +3,25 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from math import nan
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features import catalog
 from features.entities import Candidate, Economics
+from serving import policy as policies
 from serving import value
 from serving.policy import Policy
 from serving.portrait import portrait
 from serving.snapshot import Estimate, FatigueEstimate, Learned, ResponseEstimate, Snapshot, Value
 from tests.serving.deciding import CATALOG, FEATURES, KNOWN, POLICY, ask, member, stranger, varied
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED_POLICY = policies.load(CONFIGS / "policy.yaml")
+_BOOK = catalog.load(CONFIGS / "catalog")
+SHIPPED = [one for one in (*_BOOK.offers, *_BOOK.actions) if one.type != "do_nothing"]
 
 
 def worth(
@@ -70,6 +78,18 @@ def test_a_sure_thing_loses_money_although_it_is_the_likeliest_to_respond() -> N
     assert sure.net == -10.8
 
 
+@pytest.mark.parametrize("candidate", SHIPPED, ids=lambda one: one.id)
+def test_known_sleeping_dogs_and_sure_things_lose_to_doing_nothing(candidate: Candidate) -> None:
+    """Whatever is shipped: who buys less for it, and who answers it for certain but would have bought anyway."""
+    for response, effect in ((0.3, -0.05), (0.95, -0.001), (0.95, 0.0)):
+        own = {candidate.id: Estimate(response, effect, effect - 0.01, effect + 0.01, "experiment")}
+        found = worth(candidate, learned=replace(KNOWN, effects=own), policy=SHIPPED_POLICY, channel="email")
+        assert found.net < 0 and found.basis == "experiment"
+    persuadable = {candidate.id: Estimate(0.95, 0.95, 0.9, 1.0, "experiment")}
+    gained = worth(candidate, learned=replace(KNOWN, effects=persuadable), policy=SHIPPED_POLICY, channel="email")
+    assert gained.net > found.net + 9.0  # the margin of a basket is 10
+
+
 def test_a_call_costs_money_and_the_contacts_of_the_week_make_the_next_one_dearer() -> None:
     call = offer("gift", cost=1.0, contact_cost=4.0)
     assert worth(call, channel="call").bill.contact == -6.0
@@ -109,6 +129,15 @@ def test_an_experiment_goes_before_the_prior_and_brings_its_interval() -> None:
 def test_a_prior_has_no_interval() -> None:
     found = worth(offer("gift", cost=1.0))
     assert (found.basis, found.effect_interval) == ("prior", None)
+
+
+def test_seen_responses_go_before_assumed_ones_and_the_policys_share_of_them_is_caused() -> None:
+    """p = 0.3 seen, of which half are caused, less for the active (0.85): τ = 0.1275, a margin of 1.275."""
+    seen = replace(KNOWN, responses={"gift": ResponseEstimate(0.3, None, None, None)})
+    found = worth(offer("gift", cost=1.0, effect_share=0.5, response=0.9), learned=seen)
+    assert (found.basis, found.response, found.effect_interval) == ("response", 0.3, None)
+    assert found.effect == pytest.approx(0.1275)
+    assert (found.bill.margin, found.bill.discount) == (1.275, -0.3)
 
 
 def test_nothing_is_assumed_to_be_worth_nothing() -> None:

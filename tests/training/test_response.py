@@ -15,6 +15,12 @@ from experiments.programme.effects import true_effect
 from experiments.programme.responses import respond
 from experiments.simulate import planted, simulate, truth
 from experiments.worlds import WORLDS
+from features.entities import Candidate, Economics
+from serving import answer, bundles, value
+from serving.portrait import portrait
+from serving.snapshot import Learned, ResponseEstimate
+from tests.serving.deciding import CATALOG, POLICY, ask
+from tests.serving.deciding import member as known_member
 from training import response
 from training.response import ResponseConfig
 
@@ -246,6 +252,36 @@ def test_habits_before_the_decision_narrow_the_interval_and_change_no_truth() ->
 def test_a_history_without_lots_says_nothing(tmp_path: Path) -> None:
     tables = written(tmp_path / "tables", purchases=frame([purchase("a", END)]))
     assert response.estimate(tables, END, CONFIG) == ()
+
+
+def test_offers_drawn_without_doing_nothing_say_who_answers_and_serving_takes_the_policys_share(
+    tmp_path: Path,
+) -> None:
+    """60 got ten or hello by equal lots, half of either answered; nobody got nothing, so no effect can be told."""
+    at, chances = END - timedelta(days=60), {"ten": 0.5, "hello": 0.5}
+    decisions = [decision(n, f"m{n}", at, "ten" if n % 2 else "hello", chances) for n in range(120)]
+    answers = [
+        {"member_id": f"m{n}", "offer_id": "ten" if n % 2 else "hello", "decision_id": f"d{n}", "type": "accept",
+         "offer_type": "", "probability": 0.5, "event_id": f"e{n}",
+         "occurred_at": at + timedelta(days=1), "known_at": at + timedelta(days=1)}
+        for n in range(60)
+    ]  # fmt: skip
+    bought = [purchase(f"m{n}", at + timedelta(days=2)) for n in range(60)]
+    tables = written(
+        tmp_path / "tables", decisions=frame(decisions), offer_events=frame(answers), purchases=frame(bought)
+    )
+    kept = response.exported(response.estimate(tables, END, CONFIG), CONFIG)
+    assert kept == {kind: {"response": 0.5, "n": 60} for kind in ("discount_percent", "gift")}
+    response.save(kept, tmp_path)
+    served = bundles._responses(tmp_path)
+    assert served["gift"] == ResponseEstimate(0.5, None, None, None)
+    gift = Candidate("hello", "offer", "gift", "Hello", economics=Economics(effect_share=0.4, cost=1.0))
+    learned = Learned(responses=served)
+    who = portrait(known_member(), ask(), learned, CATALOG.programme, POLICY)
+    worth = value.worth(value.terms(gift, POLICY), who, learned, POLICY, CATALOG.programme, None, 0)
+    told = answer._value(value.written(worth), "EUR")
+    assert (told["basis"], told["assumed"], told["response"], told["effect_interval"]) == ("response", True, 0.5, None)
+    assert told["effect"] == pytest.approx(0.5 * 0.4 * who.effect_factor)
 
 
 def test_what_rests_on_too_little_is_not_exported(tmp_path: Path) -> None:

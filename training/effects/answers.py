@@ -82,18 +82,37 @@ def chances_of(log_odds: Floats) -> Floats:
     return found
 
 
-def calibration(log_odds: Floats, effect: Floats, responded: Floats) -> Floats:
-    """(4,): the logistic line over 1, log-odds, effect and its square; caused baskets are answers too.
+def calibration(log_odds: Floats, effect: Floats, responded: Floats, arm: Whole, k: int) -> Floats:
+    """(k, 4): for each arm the logistic line over 1, log-odds, effect and its square; caused baskets are answers too.
+
+    One line for all units first; each arm's is held to it as if by 25 units. Rows of arms that nobody was given, and
+    row 0, are the line of all.
 
     Args:
         log_odds: (n,), of what each unit was given, from other members.
         effect: (n,), likewise.
         responded: (n,).
+        arm: (n,), what each unit was given.
+        k: arms, doing nothing included.
     """
     rows = line_rows(log_odds, effect)
-    found = np.array([0.0, 1.0, 0.0, 0.0])
-    hold = 1e-3 * len(rows) * np.array([0.0, 0.01, 0.05, 0.05])
-    start = found.copy()
+    every = _line(rows, responded, 1e-3 * len(rows) * np.array([0.0, 0.01, 0.05, 0.05]), np.array([0.0, 1.0, 0.0, 0.0]))
+    hold = _HELD_BY * _USUAL_VARIANCE * np.append(1.0, rows[:, 1:].var(axis=0))
+    found = np.tile(every, (k, 1))
+    for each in range(1, k):
+        if (arm == each).any():
+            found[each] = _line(rows[arm == each], responded[arm == each], hold, every)
+    return found
+
+
+_HELD_BY = 25.0
+_USUAL_VARIANCE = 0.2
+"""Of an answer, which is yes or no."""
+
+
+def _line(rows: Floats, responded: Floats, hold: Floats, start: Floats) -> Floats:
+    """Newton's method; `hold` draws each coefficient to its start."""
+    found = start.copy()
     for _ in range(25):
         said = chances_of(rows @ found)
         gradient = rows.T @ (responded - said) - hold * (found - start)

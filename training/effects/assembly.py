@@ -85,8 +85,10 @@ def calibrated(form: Effects, units: Drawn, told: Floats, answers: Answers, resp
     """The same with chances of an answer that hold, on members left out."""
     given = np.flatnonzero(units.arm > 0)
     arm = units.arm[given]
-    line = calibration(answers.left_out[given, arm], told[given, arm - 1], responded[given])
-    return replace(form, answers=replace(form.answers, line=line))
+    known = units.chances.shape[1]
+    line = calibration(answers.left_out[given, arm], told[given, arm - 1], responded[given], arm, known)
+    new = np.tile(line[0], (len(form.groups) - known, 1))
+    return replace(form, answers=replace(form.answers, line=np.concatenate((line, new))))
 
 
 def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, ...], level: Floats) -> Answering:
@@ -95,7 +97,9 @@ def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, 
     if found is None:
         none = np.zeros(k)
         nobody = np.zeros(0, np.str_)
-        return Answering(no_trees(width), nobody, np.full(k, -1), none, np.zeros(4), none, np.zeros(width + 1), none)
+        return Answering(
+            no_trees(width), nobody, np.full(k, -1), none, np.zeros((k, 4)), none, np.zeros(width + 1), none
+        )
     known = len(found.shift)
     view = _for_all_rows(parts, groups, found.view)
     usual = _for_all_rows(parts, groups, chances_of(found.left_out[:, 1:]))
@@ -106,7 +110,7 @@ def _answering(parts: Parts, feature_names: tuple[str, ...], groups: tuple[str, 
         groups=np.array(found.groups, np.str_),
         column=np.array([found.groups.index(one) if one in found.groups else -1 for one in groups], np.int64),
         shift=np.concatenate((found.shift, np.zeros(k - known))),
-        line=np.array([0.0, 1.0, 0.0, 0.0]),
+        line=np.tile([0.0, 1.0, 0.0, 0.0], (k, 1)),
         ratio=parts.answer_share * ratio + assumed,
         ranks=parts.answer_share * found.ranks,
         middle=parts.answer_share * view + assumed * usual,

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class EffectConfig:
-    """Settings of the learner. None of them was chosen with a world's true effects."""
+    """Settings of the learner. Only `proportional` was chosen with true effects, of worlds and seeds not reported."""
 
     enough: int = Field(default=400, ge=10)
     """Decisions drawn by lot for doing nothing, and as many for all candidates together, below which the prior says
@@ -36,5 +36,8 @@ class EffectConfig:
     evidence: float = Field(default=1.64, ge=0)
     """Differences between members are kept to `t² ÷ (t² + evidence²)`, t being their slope on members left out over its
     error; what differs for one arm alone is kept only where t is above it."""
+    proportional: float = Field(default=0.5, ge=0, le=1)
+    """Part of the differences between members that is taken to be in proportion to their chance of an answer, however
+    much of them is borne out; where no answers are known it does not count."""
     seed: int = 7
     threads: int = Field(default=1, ge=1)

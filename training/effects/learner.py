@@ -135,10 +135,11 @@ def learn(
 def _both_views(
     units: Drawn, seen: Pseudo, told: Floats, level: Floats, answers: Answers | None, config: EffectConfig
 ) -> tuple[Floats, float, float, float]:
-    """Effects on members left out; how much of each of the two views enters; and how much of τ = ρ·p where they fail.
+    """Effects on members left out; how much of each of the two views enters; and how much of τ = ρ·p.
 
     What neither view bears out is taken to be in proportion to the chance of an answer, the same share of which is
     caused for everybody. Were it the same effect for everybody, those who hardly answer would seem the best bargain.
+    Part of what they do bear out is taken so too (`proportional`): three guesses with errors of their own beat two.
     """
     if answers is None:
         return told, 1.0, 0.0, 0.0
@@ -150,7 +151,9 @@ def _both_views(
     chance = chances_of(answers.left_out[:, 1:])
     usual = _means(seen, chance)
     assumed = np.where(usual > 0, level / np.maximum(usual, 1e-9), 0.0) * (chance - usual)
-    return level + 2 * half * both + (1 - believed) * assumed, half, half, 1 - believed
+    half *= 1 - config.proportional
+    rest = 1 - believed * (1 - config.proportional)
+    return level + 2 * half * both + rest * assumed, half, half, rest
 
 
 def _means(seen: Pseudo, values: Floats) -> Floats:
