@@ -99,7 +99,7 @@ def _value(value: Value, currency: str) -> dict[str, Any]:
         "effect_interval": value.effect_interval,
         "response": value.response,
         "basis": value.basis,
-        "assumed": value.basis == "prior",
+        "assumed": value.basis != "experiment",
         "fatigue_basis": value.fatigue_basis,
         "lifetime_basis": value.lifetime_basis,
         "lifetime_interval": value.lifetime_interval,

@@ -191,7 +191,7 @@ class BillLines(Answer):
 
 
 class Worth(Answer):
-    """What a result is worth in money, and what the number rests on. A prior is assumed and has no interval."""
+    """What a result is worth in money, and what the number rests on. Only an experiment gives its effect an interval."""
 
     net: float
     score: float
@@ -200,7 +200,9 @@ class Worth(Answer):
     effect_interval: tuple[float, float] | None = None
     response: float
     basis: Literal["experiment", "response", "prior"]
-    assumed: bool = Field(default=False, description="True where the number rests on a stated prior.")
+    assumed: bool = Field(
+        default=False, description="True where the effect is a stated share of responses, seen or assumed."
+    )
     bill: BillLines
     fatigue_basis: Literal["experiment", "prior"] = Field(
         default="prior", description="What the fatigue line rests on: randomised contacts, or the policy's constant."
