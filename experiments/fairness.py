@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 MEASURES = ("discount", "points", "net")
 """Of each decision: money off and points if used, and net value by its bill."""
-_NORMAL_95 = 1.959964
+_ERROR = 0.05
+"""Chance that anything at all is flagged where no group differs: intervals are as wide as all comparisons ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,9 @@ class Gap:
     """The same with tier and lifecycle held equal; NaN where no stratum holds both."""
     low: float
     high: float
-    """Interval of `held_equal`, by member."""
+    """Interval of `held_equal`, by member; it holds for all comparisons together (Bonferroni)."""
     verdict: str
-    """even, explained (by declared rules), open (too few to tell) or flagged."""
+    """even, explained (held equal, the gap is gone), open (too few to tell) or flagged."""
 
 
 def gaps(
@@ -57,12 +59,12 @@ def gaps(
     """
     if not 0 < threshold < 1:
         raise ValueError(f"threshold={threshold}: a ratio between 0 and 1, as 0.8 for four fifths")
-    measures = [*MEASURES, *(name for name in given if str(name).startswith("gets:"))]
+    measures = [*MEASURES, *(name for name in map(str, given) if name.startswith("gets:"))]
     by_member = given.groupby("member_id", sort=True)
     means = by_member[measures].mean()
     about = by_member[[*dict.fromkeys([*attributes, *declared])]].first().fillna("")
     stratum = about[list(declared)].astype(str).agg("|".join, axis=1) if declared else pd.Series("", index=about.index)
-    found = []
+    cases = []
     for attribute in attributes:
         rest = [name for name in declared if name != attribute]
         held = about[rest].astype(str).agg("|".join, axis=1) if rest else pd.Series("", index=about.index)
@@ -71,35 +73,39 @@ def gaps(
             mine = (about[attribute].astype(str) == group).to_numpy()
             if group == "" or min(int(mine.sum()), int((~mine).sum())) < least:
                 continue
-            for measure in measures:
-                values = means[measure].to_numpy(np.float64)
-                found.append(
-                    _gap((attribute, group, measure), values, mine, strata, threshold, declared=attribute in declared)
-                )
-    return tuple(found)
+            cases += [((attribute, group, measure), mine, strata) for measure in measures]
+    wide = NormalDist().inv_cdf(1 - _ERROR / 2 / max(len(cases), 1))
+    values = {measure: means[measure].to_numpy(np.float64) for measure in measures}
+    return tuple(
+        _gap(names, values[names[2]], mine, strata, (threshold, wide), declared=names[0] in declared)
+        for names, mine, strata in cases
+    )
 
 
 def _gap(
-    names: tuple[str, str, str], values: Floats, mine: NDArray[np.bool_], strata: NDArray[np.int64], threshold: float,
-    *, declared: bool,
+    names: tuple[str, str, str], values: Floats, mine: NDArray[np.bool_], strata: NDArray[np.int64],
+    rules: tuple[float, float], *, declared: bool,
 ) -> Gap:  # fmt: skip
     own, others = float(values[mine].mean()), float(values[~mine].mean())
     ratio = own / others if others > 0 else float("nan")
-    held, low, high = _held_equal(values, mine, strata)
-    wide, narrow = 1 / threshold, threshold
+    narrow, errors = rules
+    wide = 1 / narrow
+    held, low, high = _held_equal(values, mine, strata, errors)
     apart = ratio < narrow or ratio > wide
     if high < narrow or low > wide:
         verdict = "explained" if declared else "flagged"
     elif not apart and narrow <= held <= wide:
         verdict = "even"
-    elif narrow <= held <= wide:
+    elif narrow <= held <= wide and not low <= ratio <= high:
         verdict = "explained"
     else:
         verdict = "open"
     return Gap(*names, int(mine.sum()), own, others, ratio, held, low, high, verdict)
 
 
-def _held_equal(values: Floats, mine: NDArray[np.bool_], strata: NDArray[np.int64]) -> tuple[float, float, float]:
+def _held_equal(
+    values: Floats, mine: NDArray[np.bool_], strata: NDArray[np.int64], errors: float
+) -> tuple[float, float, float]:
     """Ratio of means where both groups have the strata of the smaller one, with its interval on the log scale."""
     count = strata.max(initial=-1) + 1
     size = [np.bincount(strata[side], minlength=count).astype(np.float64) for side in (mine, ~mine)]
@@ -121,5 +127,5 @@ def _held_equal(values: Floats, mine: NDArray[np.bool_], strata: NDArray[np.int6
         return nan, nan, nan
     error = (variances[0] / means[0] ** 2 + variances[1] / means[1] ** 2) ** 0.5
     ratio = means[0] / means[1]
-    half = float(np.exp(_NORMAL_95 * error))
+    half = float(np.exp(errors * error))
     return ratio, ratio / half, ratio * half

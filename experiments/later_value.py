@@ -1,8 +1,9 @@
-"""Whether the change in lifetime value is worth having in the bill: a year under one policy, with it and without.
+"""Whether the change in lifetime value is worth having in the bill: the same policy with the line and without it.
 
-Effects and the surrogate index are learned from one simulated programme, then other members live for a year, window by
-window, under the policy that takes the best net value: once with the line `lifetime`, once without. Chance is the same
-for both, so members are compared with themselves. What counts is what a year brings: margin, less gifts and points.
+Effects and the surrogate index are learned from one simulated programme. Then other members live, window by window,
+under the policy that takes the best net value: for half a year with the line `lifetime` or without it, and for another
+year without it, so that every decision is followed for twelve months. Chance is the same for both, so members are
+compared with themselves. What counts is what all of it brings: margin, less gifts and points.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from experiments.worlds import World
 from features.learned.effects import Effects
 from training.effects import EffectConfig, learn
 from training.effects.inputs import drawn as units_of
-from training.effects.later import Followed, LaterStory, Past, learn_later
+from training.effects.later import LaterStory, Past, learn_later
 
 _LIVES, _END = 1000, datetime(2026, 1, 1, tzinfo=UTC)
 _YEAR, _LEAST, _MOST, _STEP = 25, 2, 4, 3
@@ -32,8 +33,9 @@ _YEAR, _LEAST, _MOST, _STEP = 25, 2, 4, 3
 past."""
 _WARM_UP = 7
 """Windows without rows of the past."""
-_HISTORY, _BEFORE, _AFTER = 730, 364, 378
-"""Days: of the programme learned from; of the others' lives before, and under, the policy."""
+_HISTORY, _BEFORE, _DECIDED, _AFTER = 730, 364, 13, 364
+"""Days of the programme learned from; days of the others' lives before; windows decided with the line or without it;
+days after."""
 _NORMAL_95 = 1.959964
 
 
@@ -62,15 +64,15 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class YearGap:
-    """A year with the line against a year without it, a member; intervals over members."""
+    """With the line against without it, money a member; intervals over members."""
 
     gain: float
     low: float
     high: float
     without: float
-    """What a year without it brings."""
+    """What members bring without it."""
     contacts: tuple[float, float]
-    """Contacts a member with it, and without."""
+    """Contacts a member with it, and without, while decisions differ."""
     members: int
     story: LaterStory = field(repr=False)
 
@@ -86,16 +88,16 @@ def learned(world: World, *, members: int, products: int, seed: int, config: Eff
 
     parts = _lives(world, members, products, _HISTORY, seed, choose)
     rows = [_rows(one, total - world.stretch_windows, total) for one in parts]
-    features, closing, arm, chances, baskets, used, followed = (
-        np.concatenate([part[column] for part in rows]) for column in range(7)
+    features, followed, arm, chances, baskets, used = (
+        np.concatenate([part[column] for part in rows]) for column in range(6)
     )
-    who = np.concatenate([part[7] + number * BLOCK for number, part in enumerate(rows)])
+    who = np.concatenate([part[6] + number * BLOCK for number, part in enumerate(rows)])
     ids, types = tuple(one.offer_id for one in world.arms), tuple(one.type for one in world.arms)
     units = units_of(features, arm.astype(np.int64), chances, baskets, types, who.astype(np.int64))
     effects, _ = learn(units, FEATURES, ids, config, used)
-    past = [_past(one, total) for one in parts]
-    before = Past(*(np.concatenate([part[column] for part in past]) for column in range(2)))
-    later, story = learn_later(units, Followed(closing, followed), before, FEATURES, ids, config)
+    past = [_past(one, total, number) for number, one in enumerate(parts)]
+    before = Past(*(np.concatenate([part[column] for part in past]) for column in range(3)))
+    later, story = learn_later(units, followed, before, FEATURES, ids, config)
     mean = float(np.nanmean(features[:, FEATURES.index("mean_basket")]))
     return Learnt(effects, later, story, len(arm), mean)
 
@@ -103,17 +105,18 @@ def learned(world: World, *, members: int, products: int, seed: int, config: Eff
 def year(
     world: World, taught: Learnt, *, members: int, products: int, seed: int, costs: Costs | None = None
 ) -> YearGap:
-    """Let other members live for a year under the policy with the line and without it."""
+    """Let other members live under the policy with the line and without it, and for a year afterwards."""
     prices = costs or Costs()
-    days = _BEFORE + _AFTER
-    first = int(np.ceil(days / world.window_days)) - int(_AFTER // world.window_days)
+    length = int(world.window_days)
+    days = _BEFORE + _DECIDED * length + _AFTER
+    first = int(np.ceil(days / length)) - _DECIDED - _AFTER // length
     worth: list[Floats] = []
     contacts = []
     for later in (taught.later, None):
-        policy = _policy(world, taught, later, prices, first)
+        policy = _policy(world, taught, later, prices, (first, first + _DECIDED))
         parts = _lives(world, members, products, days, seed, policy)
         worth.append(np.concatenate([_brought(one, first, prices) for one in parts]))
-        contacts.append(sum(float((one.arm[one.number >= first] > 0).sum()) for one in parts) / members)
+        contacts.append(sum(_contacts(one, first, first + _DECIDED) for one in parts) / members)
     gap = worth[0] - worth[1]
     half = _NORMAL_95 * float(gap.std(ddof=1)) / len(gap) ** 0.5
     gain = float(gap.mean())
@@ -148,59 +151,57 @@ def _campaign(world: World, seen: Seen) -> tuple[Whole, Floats]:
     return arm, np.full((n, arms), np.nan)
 
 
-def _place(one: Lived) -> Whole:
-    """(members, windows): the row of each decision, −1 where none was made."""
-    found = np.full(one.margin.shape, -1)
-    found[one.member, one.number] = np.arange(len(one.member))
-    return found
-
-
-def _between(one: Lived, who: Whole, first: Whole, last: Whole) -> Floats:
-    """Margin of the windows from `first` up to, not with, `last`."""
-    run = np.concatenate([np.zeros((len(one.margin), 1)), np.cumsum(one.margin, axis=1)], axis=1)
-    found: Floats = run[who, last] - run[who, first]
-    return found
+def _windows(one: Lived, who: Whole, number: Whole, many: Whole) -> Floats:
+    """(n, _MOST): margin of each window after number, NaN beyond how many each is followed."""
+    step = np.arange(_MOST)
+    columns = np.minimum(number[:, None] + 1 + step, one.margin.shape[1] - 1)
+    return np.where(step < many[:, None], one.margin[who[:, None], columns], np.nan)
 
 
 def _rows(one: Lived, first: int, total: int) -> tuple[Floats | Whole, ...]:
-    """Units from `first` on: features before and when followed, arm, chances, baskets, used, what followed, member."""
-    place = _place(one)
+    """Units from `first` on: features, margins of the windows after, arm, chances, baskets, used, member."""
     some = np.flatnonzero(one.number >= first)
     who, number = one.member[some], one.number[some]
-    until = np.minimum(number + 1 + _MOST, total - 1)
-    after = place[who, until]
-    came = np.where((until - number - 1 >= _LEAST) & (after >= 0), _between(one, who, number + 1, until), np.nan)
+    whole = total - 1 - number
+    followed = _windows(one, who, number, np.where(whole >= _LEAST, np.minimum(whole, _MOST), 0))
     used = (one.used[who, number] > 0) & (one.arm[some] > 0)
     return (
-        one.features[some], one.features[np.maximum(after, 0)], one.arm[some], one.chances[some],
-        one.baskets[who, number], used.astype(np.float64), came, who,
+        one.features[some], followed, one.arm[some], one.chances[some], one.baskets[who, number],
+        used.astype(np.float64), who,
     )  # fmt: skip
 
 
-def _past(one: Lived, total: int) -> tuple[Floats, Floats]:
-    some = np.flatnonzero((one.number >= _WARM_UP) & (one.number % _STEP == 0) & (one.number + _YEAR <= total - 1))
-    number = one.number[some]
-    return one.features[some], _between(one, one.member[some], number, number + _YEAR)
+def _past(one: Lived, total: int, seed: int) -> tuple[Floats, Floats, Floats]:
+    some = np.flatnonzero((one.number >= _WARM_UP) & (one.number % _STEP == 0) & (one.number + 1 + _YEAR <= total))
+    who, number = one.member[some], one.number[some]
+    many = np.random.default_rng(seed).integers(_LEAST, _MOST + 1, len(some))
+    run = np.concatenate([np.zeros((len(one.margin), 1)), np.cumsum(one.margin, axis=1)], axis=1)
+    rest = run[who, number + 1 + _YEAR] - run[who, number + 1 + many]
+    return one.features[some], _windows(one, who, number, many), rest
 
 
-def _policy(world: World, taught: Learnt, later: Effects | None, costs: Costs, first: int) -> Chooser:
-    """By lot before `first`, then the best net value of each member."""
+def _policy(world: World, taught: Learnt, later: Effects | None, costs: Costs, span: tuple[int, int]) -> Chooser:
+    """By lot before the span, then the best net value of each member: with the line in the span, without it after."""
     lot = by_lot(world)
     arms = len(world.arms)
 
     def choose(seen: Seen) -> tuple[Whole, Floats]:
-        if seen.number < first:
+        if seen.number < span[0]:
             return lot(seen)
         told = taught.effects.everything(seen.features)
         basket = np.nan_to_num(seen.features[:, FEATURES.index("mean_basket")], nan=taught.margin)
         value = basket[:, None] * told.effect[:, :arms] - told.response[:, :arms] * _given(world, costs) - costs.contact
-        if later is not None:
+        if later is not None and seen.number < span[1]:
             value += later.everything(seen.features).effect[:, :arms]
         value[:, 0] = 0.0
         arm: Whole = value.argmax(axis=1)
         return arm, np.full(value.shape, np.nan)
 
     return choose
+
+
+def _contacts(one: Lived, first: int, last: int) -> float:
+    return float((one.arm[(one.number >= first) & (one.number < last)] > 0).sum())
 
 
 def _given(world: World, costs: Costs) -> Floats:

@@ -36,7 +36,7 @@ def run(ws: Workspace, threshold: float, most: int) -> int:
     given = given.merge(_members(ws), on="member_id", how="left").fillna(
         {"region": "", "age_band": "", "household": ""}
     )
-    chosen = sorted(name for name in given if str(name).startswith("gets:"))
+    chosen = sorted(name for name in map(str, given) if name.startswith("gets:"))
     given[chosen] = given[chosen].fillna(0.0)
     told = gaps(given, ATTRIBUTES, DECLARED, threshold=threshold)
     folder = ws.reports / "fairness"

@@ -1,13 +1,14 @@
 """What a candidate changes of the margin that comes after its reward window: a surrogate index on decisions by lot.
 
-Nobody waits a year for the outcome of a decision. From the past alone an index is fitted: the margin of most of a year,
-expected from what is known of a member at any moment (`Past`). A decision drawn by lot is then followed for some reward
-windows after its own. Its outcome is the margin that really came in them, and the index of what is known of the member
-at their end (the surrogates); the effect on it is learned as any other (Athey, Chetty, Imbens & Kang 2019, NBER 26463).
-The margin of the decision's own window is not in it: that is the bill's first line.
+Nobody waits a year for the outcome of a decision. A decision drawn by lot is followed for some reward windows after its
+own. From the past alone an index is fitted: the margin of the rest of a year, expected from what was known before and
+from what came in such windows (the surrogates). The outcome is the margin that came while it was followed and the index
+of the rest; the effect on it is learned as any other (Athey, Chetty, Imbens & Kang 2019, NBER 26463). The margin of the
+decision's own window is not in it: that is the bill's first line.
 
-Why not at once when the window closes: a basket that an offer caused looks like one that came by itself, which says
-more of a member. Some windows later that has passed, and who was annoyed has begun to stay away.
+What came in the own window, and what is known at its end, are left out of the surrogates on purpose: a basket that an
+offer caused looks like one that came by itself, which says more of a member, and points that were given look like those
+of somebody who spends. Counting them made points look worth twice what they were (`docs/results.md`).
 
 Twice the effect is drawn to 0: differences between members are half believed (decision record 0016), and levels are
 drawn to their type and to 0 by how far they stand out from their errors (`training.effects.zero`).
@@ -41,18 +42,10 @@ class Past:
 
     features: Floats
     """(n, f), as known at that moment."""
-    year: Floats
-    """(n,): margin from then on to the horizon."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Followed:
-    """The units of `Drawn` some windows after their own."""
-
-    features: Floats
-    """(n, f), as known at that moment."""
-    margin: Floats
-    """(n,): what came between the end of the own window and that moment; NaN where it has not passed."""
+    margins: Floats
+    """(n, w): margin of each window after the next, NaN where it is taken not to have passed."""
+    rest: Floats
+    """(n,): margin from the last of those up to the horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +60,14 @@ class LaterStory:
 
 
 def learn_later(
-    units: Drawn, followed: Followed, past: Past, names: tuple[str, ...], arms: tuple[str, ...], config: EffectConfig
+    units: Drawn, margins: Floats, past: Past, names: tuple[str, ...], arms: tuple[str, ...], config: EffectConfig
 ) -> tuple[Effects, LaterStory]:
     """Effects on the margin after the window, in money.
 
     Args:
         units: drawn by lot, with features as before the decision; their outcome is not used.
-        followed: the same rows later on.
+        margins: (n, w), margin of each window after the own one; NaN where it has not passed, all NaN where a unit
+            was not followed for long enough.
         past: what the index is fitted on.
         names: of the features.
         arms: candidate ids, doing nothing first.
@@ -83,19 +77,21 @@ def learn_later(
         NothingToCompareError: no arm was drawn where doing nothing could have been drawn too.
         TooFewFollowedError: too few units have been followed.
     """
-    there = np.isfinite(followed.margin)
+    there = np.flatnonzero(np.isfinite(margins).any(axis=1))
     nothing = int((units.arm[there] == 0).sum())
-    others = int(there.sum()) - nothing
+    others = len(there) - nothing
     if min(nothing, others) < config.enough:
         raise TooFewFollowedError(
             f"{others} decisions for a candidate and {nothing} for doing nothing were followed after "
             f"their window, at least {config.enough} of each are needed"
         )
-    year = index(past.features, past.year, config)
-    came = followed.margin[there]
+    rest = index(np.column_stack([past.features, past.margins]), past.rest, config)
+    mine = units.rows(there)
+    came = np.nansum(margins[there], axis=1)
     came = np.minimum(came, np.quantile(came, _HIGHEST))
-    outcome = came + np.asarray(year.predict(followed.features[there]), np.float64)
-    mine = units.rows(there).with_outcome(outcome)
+    to_come = rest.predict(np.column_stack([mine.features, margins[there]]))
+    outcome = came + np.asarray(to_come, np.float64)
+    mine = mine.with_outcome(outcome)
     form, _ = learn(mine, names, arms, config)
     form, raw = _drawn_to_zero(form, mine, arms, config)
     said = zip(arms[1:], form.level[1:].tolist(), np.sqrt(form.level_variance[1:]).tolist(), strict=False)

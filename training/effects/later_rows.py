@@ -1,4 +1,4 @@
-"""From tables to what the surrogate index needs: members at moments of the past, units when their windows closed."""
+"""From tables to what the surrogate index needs: members at moments of the past, what followed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from training import frames, lifetime_frames
 from training.challengers import Task
 from training.effects.config import EffectConfig
 from training.effects.inputs import Floats
-from training.effects.later import Followed, LaterStory, Past, learn_later
+from training.effects.later import LaterStory, Past, learn_later
 from training.effects.units import Found
 
 YEAR_DAYS = 365
-"""From the decision on; the window's own days are another line of the bill."""
+"""From the decision on; what the own window brings is another line of the bill."""
 _WARM_UP_DAYS, _SHORTEST_DAYS = 90, 90
 _CUTS = 4
 _LEAST, _MOST = 2, 4
@@ -43,21 +43,26 @@ def later(task: Task, found: Found, names: tuple[str, ...], config: EffectConfig
     begins = frames.begins(task.ws.tables)
     first, last = begins + timedelta(days=_WARM_UP_DAYS), task.at - timedelta(days=days)
     cuts = [(first + (last - first) * step / (_CUTS - 1)).replace(microsecond=0) for step in range(_CUTS)]
-    parts = [_at_cut(task, margins, cut, days, names, config) for cut in cuts]
-    past = Past(*(np.concatenate([part[column] for part in parts]) for column in range(2)))
-    closed = found.at_us + window * _DAY_US
-    whole = np.floor((task.at.timestamp() * 1e6 - closed) / (window * _DAY_US))
-    until = closed + np.clip(whole, 0, _MOST) * window * _DAY_US
-    came = np.where(whole >= _LEAST, margins.between(found.who, closed, until), np.nan)
-    followed = Followed(_features(task, found.who, until, names), came)
+    parts = [_at_cut(task, margins, cut, (window, days), names, config) for cut in cuts]
+    past = Past(*(np.concatenate([part[column] for part in parts]) for column in range(3)))
+    whole = np.floor((task.at.timestamp() * 1e6 - found.at_us) / (window * _DAY_US)) - 1
+    many = np.where(whole >= _LEAST, np.minimum(whole, _MOST), 0)
+    followed = _windows(margins, found.who, found.at_us, window, many)
     form, story = learn_later(found.units, followed, past, names, found.arms, config)
-    return form, story, days + window
+    return form, story, days
+
+
+def _windows(margins: Margins, who: NDArray[np.object_], at_us: Floats, window: int, many: Floats) -> Floats:
+    """(n, _MOST): margin of each window after the own one, NaN beyond how many each is followed."""
+    starts = at_us[:, None] + np.arange(1, _MOST + 1) * window * _DAY_US
+    columns = [margins.between(who, start, start + window * _DAY_US) for start in starts.T]
+    return np.where(np.arange(_MOST) < many[:, None], np.column_stack(columns), np.nan)
 
 
 def _horizon(task: Task, window: int) -> int:
     there = (task.at - frames.begins(task.ws.tables)).days
-    days = min(YEAR_DAYS - window, there - _WARM_UP_DAYS - _CUTS)
-    if days < _SHORTEST_DAYS:
+    days = min(YEAR_DAYS, there - _WARM_UP_DAYS - _CUTS)
+    if days < max(_SHORTEST_DAYS, (_MOST + 2) * window):
         raise HistoryTooShortError(
             f"what follows a reward window: {there} days of history, {_SHORTEST_DAYS + _WARM_UP_DAYS + _CUTS} are "
             "needed; the lifetime line stays 0 until there is more"
@@ -66,15 +71,19 @@ def _horizon(task: Task, window: int) -> int:
 
 
 def _at_cut(
-    task: Task, margins: Margins, cut: datetime, days: int, names: tuple[str, ...], config: EffectConfig
-) -> tuple[Floats, Floats]:
+    task: Task, margins: Margins, cut: datetime, lengths: tuple[int, int], names: tuple[str, ...], config: EffectConfig
+) -> tuple[Floats, Floats, Floats]:
+    window, days = lengths
     begins = cut.timestamp() * 1e6
     who = margins.known(begins)
+    rng = np.random.default_rng(config.seed)
     most = max(config.most // _CUTS, 1)
     if len(who) > most:
-        who = np.sort(np.random.default_rng(config.seed).choice(who, most, replace=False))
+        who = np.sort(rng.choice(who, most, replace=False))
     at = np.full(len(who), begins)
-    return _features(task, who, at, names), margins.between(who, at, at + days * _DAY_US)
+    many = rng.integers(_LEAST, _MOST + 1, len(who)).astype(np.float64)
+    rest = margins.between(who, at + (1 + many) * window * _DAY_US, at + days * _DAY_US)
+    return _features(task, who, at, names), _windows(margins, who, at, window, many), rest
 
 
 def _features(task: Task, who: NDArray[np.object_], at_us: Floats, names: tuple[str, ...]) -> Floats:
