@@ -122,6 +122,10 @@ def _on_response(sure: float, fixed: float, varying: float, chance: float) -> Us
     return Use(sure, fixed + varying, chance, spread, 2.0 * BASKET_SPREAD * spread**3)
 
 
+AWAY = "budgets"
+"""Degraded by this: nobody knows what budgets have left."""
+
+
 def nobody_pays(paying: Sequence[Budget], candidate: Candidate, snapshot: Snapshot, who: Portrait, channel: str | None
 ) -> Suppressed | None:  # fmt: skip
     """Why the candidate cannot be paid for; None where it can, and always for rights: they are not withheld.
@@ -136,6 +140,8 @@ def nobody_pays(paying: Sequence[Budget], candidate: Candidate, snapshot: Snapsh
     for one in mine:
         outside = period(one, snapshot.at) is None
         if (outside and one.unit not in live) or (not outside and one.id in snapshot.spent_out):
+            if AWAY in snapshot.degraded:
+                return Suppressed(candidate.id, "budget", "BUDGET_UNKNOWN")
             stage, code = ("stock", "OUT_OF_STOCK") if one.unit == "units" else ("budget", "BUDGET_SPENT")
             return Suppressed(candidate.id, stage, code, full_again(one, snapshot.at))
     return None

@@ -14,8 +14,6 @@ from serving.engine import Call, Engine, Plan, call
 from serving.journal import Journal, JournalError, Kept, LateError
 from serving.journal_rows import DecisionRow
 
-LATE_S = 0.020
-"""A decision that is not in the journal after so many seconds gives way to the static answer."""
 MANY_LATE_S = 1.0
 CROWDED = 1_000
 """So many works before the journal, and another one is late without having been tried."""
@@ -54,12 +52,12 @@ async def _kept(engine: Engine, plan: Plan) -> Kept | None:
     """What the journal says of a plan; None where it need not be asked."""
     journal, loop = engine.journal, asyncio.get_running_loop()
     if plan.row is not None:
-        (outcome,) = await _within(journal, [plan.row], loop, LATE_S)
+        (outcome,) = await _within(journal, [plan.row], loop, journal.patience)
         return outcome
     if plan.request is not None:
         # The answer stands in the journal already; should the note of this request be late, it still stands.
         with contextlib.suppress(LateError):
-            return cast(Kept, await journal.submit_request(plan.request, loop).within(LATE_S))
+            return cast(Kept, await journal.submit_request(plan.request, loop).within(journal.patience))
     return None
 
 
@@ -98,7 +96,8 @@ async def deliver_many(engine: Engine, asked: Sequence[Call], pause_every: int =
             await asyncio.sleep(0)
     rows = [plan.row for plan in plans if plan is not None and plan.row is not None]
     try:
-        outcomes = iter(await _within(engine.journal, rows, asyncio.get_running_loop(), MANY_LATE_S) if rows else ())
+        seconds = max(MANY_LATE_S, engine.journal.patience)
+        outcomes = iter(await _within(engine.journal, rows, asyncio.get_running_loop(), seconds) if rows else ())
     except JournalError:
         return [given_up(engine, one) for one in asked]
     kept = [None if plan is None or plan.row is None else next(outcomes) for plan in plans]

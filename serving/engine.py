@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 
 from features.states import StateError
-from serving import answer, holding, mixing, origins, payload, records, repeats
+from serving import answer, budget_use, holding, mixing, origins, payload, records, repeats
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
 from serving.decide import Appraisal, appraise, decide, period_key
@@ -177,6 +177,8 @@ class Engine:
                 member = present.rulebook.finish(stored, call.at)
             except StateError:
                 stored, degraded = None, ("features", *degraded)
+        if present.budgets_away:
+            degraded = (budget_use.AWAY, *degraded)
         memory = self.memory(call.member_id, present, int((call.at - MEMORY_S) * 1e6))
         consents = member.state.consents if member else {}
         snapshot = Snapshot(

@@ -131,7 +131,7 @@ def sort(events: Iterable[Event], sent: Iterable[dict[str, Any]], at: datetime, 
         else:
             kept = _payload(event, raw, at)
             back = _came_back(event, at)
-            row = EventRow(event.event_id, who(event), received, kept, consents(event), back, _redeemed(event))
+            row = EventRow(event.event_id, who(event), received, kept, consents(event), back, redeemed(event))
             rows.append(row)
     return Sorted(tuple(rows), tuple(rejected))
 
@@ -157,8 +157,11 @@ def consents(event: Event) -> dict[str, bool]:
     return {}
 
 
-def _redeemed(event: Event) -> Redeemed | None:
-    """What a redemption takes from budgets: the discount given, else its value; points as `properties.points`."""
+def redeemed(event: Event) -> Redeemed | None:
+    """What a redemption takes from budgets: the discount given, else its value; points as `properties.points`.
+
+    Other events take nothing: None.
+    """
     if event.type != "redeem":
         return None
     points: Any = event.properties.get("points")

@@ -44,6 +44,7 @@ def open_house(
     clock: Callable[[], float] = time.time,
     open_door: bool = False,
     patient: bool = False,
+    reservations: str | None = None,
 ) -> House:
     """Open the journal and take up what is there.
 
@@ -53,12 +54,13 @@ def open_house(
         clock: real time, epoch seconds.
         open_door: let everybody in, without keys.
         patient: wait for an online store that is slow, where nobody waits for the answer.
+        reservations: URL of the PostgreSQL that keeps budgets for many machines; None keeps them in the journal.
 
     Raises:
         JournalError: the journal cannot be opened.
     """
     code.version()  # of the files as they are now, which are those that run
-    journal = Journal(ws.journal)
+    journal = Journal(ws.journal) if reservations is None else _shared(ws, reservations)
     watch = Watch(ws, open_door=open_door)
     keeper = Keeper(journal, clock)
     watch.spent_out = lambda budgets: keeper.spent_out(budgets, clock() + watch.offset)
@@ -68,3 +70,9 @@ def open_house(
         return f"d-{int(clock() * 1e6):014x}{entropy(5).hex()}"
 
     return House(ws, watch, journal, Engine(journal, watch.present, new_id, patient=patient), clock, new_id)
+
+
+def _shared(ws: Workspace, url: str) -> Journal:
+    from serving.shared_journal import SharedJournal  # needs the extra `tessera[postgres]`
+
+    return SharedJournal(ws.journal, url)

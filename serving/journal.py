@@ -123,6 +123,9 @@ class Journal:
         JournalError: the file is no journal, is damaged, or SQLite is older than is safe.
     """
 
+    patience = 0.020
+    """A decision that is not in the journal after so many seconds gives way to the static answer."""
+
     def __init__(self, path: Path) -> None:
         version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
         if version < OLDEST_SAFE_SQLITE:

@@ -78,7 +78,9 @@ class DecisionRow:
     learnable: bool = True
     supersedes: str | None = None
     claim: Claim | None = None
-    """What must be reserved for it to be given."""
+    """What must be reserved for it to be given, by the journal itself."""
+    refused: tuple[str, ...] = ()
+    """Candidates that stood in the way where another store reserves: it is drawn and not given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,7 @@ def _write_decisions(connection: apsw.Connection, rows: Sequence[DecisionRow], r
     kept = [_keep(row, owners, requests) for row in rows]
     new = [row for row, outcome in zip(rows, kept, strict=True) if outcome.how == "stored"]
     refused = sqlite.reserve(connection, [row.claim for row in new if row.claim is not None])
+    refused |= {row.decision_id: row.refused for row in new if row.refused}
     if refused:
         requests.forget(refused)
         new = [_drawn_only(row) if row.decision_id in refused else row for row in new]

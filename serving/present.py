@@ -38,6 +38,8 @@ class Present:
     """Budget → what one more unit of it would earn."""
     spent_out: frozenset[str] = frozenset()
     """Budgets that have nothing left."""
+    budgets_away: bool = False
+    """Whether nobody knows what budgets have left: then all of them count as spent."""
     fresh_points: FreshShares | None = None
     """How likely points issued now are redeemed; None before `tessera points` has estimated it."""
     redemption: RedemptionModel | None = None

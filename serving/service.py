@@ -2,7 +2,8 @@
 
 `bentoml serve serving.service:Tessera` starts it with BentoML's own process manager; `run` starts the same service in
 this process, which is quicker. `TESSERA_HOME` says where everything lies, `TESSERA_CONFIGS` where the YAML lies if not
-below it, `TESSERA_OPEN=1` lets everybody in.
+below it, `TESSERA_OPEN=1` lets everybody in, `TESSERA_RESERVATIONS` is the URL of the PostgreSQL that keeps budgets for
+many machines.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from serving.house import House, open_house  # noqa: E402
 SWITCH_S = 0.0005
 """How long one thread may keep the interpreter: the journal's must not wait 5 ms behind the event loop."""
 BEAT_S = 0.05
+RESERVATIONS = os.environ.get("TESSERA_RESERVATIONS")
 STATIC = "/static_content/"
 
 api = Api()
@@ -80,7 +82,7 @@ class Tessera:
         """Open everything, then let requests in."""
         sys.setswitchinterval(SWITCH_S)
         open_door = os.environ.get("TESSERA_OPEN") == "1"
-        self._house = open_house(workspace(), secrets.token_bytes, open_door=open_door)
+        self._house = open_house(workspace(), secrets.token_bytes, open_door=open_door, reservations=RESERVATIONS)
         self._beat = asyncio.create_task(_measure_lag())
         api.house = self._house
         gc.collect()

@@ -25,7 +25,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 async def validate(request: Request) -> Reply:
     """Whether a reservation may be redeemed now; nothing changes."""
     await _asked(request, HoldRequest)
-    found = request.house.journal.reservation(request.name)
+    found = await asyncio.to_thread(request.house.journal.reservation, request.name)
     reason = refusal(found, int(request.house.now() * 1e6))
     return _reply(Settled(request.name, found.state, reason) if reason else found)
 

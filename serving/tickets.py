@@ -21,6 +21,10 @@ class LateError(JournalError):
     """The journal did not answer in time; it may still be well."""
 
 
+class AwayError(JournalError):
+    """The store of reservations cannot be reached; the journal itself may be well."""
+
+
 class Ticket:
     """One work on its way into the journal. `outcome` or `error` is there once it is settled."""
 

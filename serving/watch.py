@@ -26,7 +26,7 @@ from serving.present import Present
 from serving.problems import refuse
 from serving.products import AssortmentError, Products
 from serving.rulebook import Controls, Rulebook, RulebookError
-from serving.tickets import JournalError
+from serving.tickets import AwayError, JournalError
 
 EVERY_S = 0.2
 
@@ -220,11 +220,13 @@ class Watch:
         if self.spent_out is None:
             return
         try:
-            found = self.spent_out(now.rulebook.catalog.budgets)
+            found, away = self.spent_out(now.rulebook.catalog.budgets), False
+        except AwayError:
+            found, away = frozenset(one.id for one in now.rulebook.catalog.budgets), True
         except JournalError:
             return  # what is known goes on; nothing can be reserved beyond it anyway
-        if found != now.spent_out:
-            self._present = replace(now, spent_out=found)
+        if (found, away) != (now.spent_out, now.budgets_away):
+            self._present = replace(now, spent_out=found, budgets_away=away)
 
     def _take_champions(self) -> tuple[str, ...]:
         now = self.present()

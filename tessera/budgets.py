@@ -8,6 +8,7 @@ from contextlib import closing
 from features.workspace import Workspace
 from serving.house import open_house
 from serving.spending_endpoints import lines
+from tessera import options
 
 _UNITS = {"points": "points", "messages": "messages", "units": "pieces"}
 
@@ -18,7 +19,7 @@ def run(ws: Workspace) -> int:
     Returns:
         0; 1 where the catalogue has none.
     """
-    with closing(open_house(ws, secrets.token_bytes, open_door=True)) as house:
+    with closing(open_house(ws, secrets.token_bytes, open_door=True, reservations=options.reservations())) as house:
         currency = house.watch.present().rulebook.catalog.programme.currency
         found = lines(house)
     if not found:

@@ -25,7 +25,7 @@ from serving.explain import meaning
 from serving.house import House, open_house
 from serving.snapshot import Chances
 from serving.value import written
-from tessera import clock
+from tessera import clock, options
 from tessera.progress import Steps
 from tessera.setup import RefusedError, needs_tables
 
@@ -223,7 +223,9 @@ class _house(closing[House]):  # noqa: N801 - reads as a verb: `with _house(ws) 
     """The decision engine of this process, closed at the end; refuses where rules or models cannot be read."""
 
     def __init__(self, ws: Workspace) -> None:
-        super().__init__(open_house(ws, secrets.token_bytes, open_door=True, patient=True))
+        super().__init__(
+            open_house(ws, secrets.token_bytes, open_door=True, reservations=options.reservations(), patient=True)
+        )
 
 
 def _members(ws: Workspace) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,3 +23,8 @@ Mapping = Annotated[
     Path | None, typer.Option("--map", help="map.yaml: your tables and column names (with --source folder).")
 ]
 DEFAULT_HOME = Path("var")
+
+
+def reservations() -> str | None:
+    """URL of the PostgreSQL that keeps budgets for many machines; None where the journal keeps them."""
+    return os.environ.get("TESSERA_RESERVATIONS")

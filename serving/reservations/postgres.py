@@ -7,7 +7,7 @@ member are counted under the lock of that member's row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ from serving.reservations.contract import (
     safety,
     totals,
 )
-from serving.reservations.postgres_sql import EXPIRE, LESS, MATURED, PERIOD, RESERVE, SAME, SCHEMA
+from serving.reservations.postgres_sql import EXPIRE, LESS, MATURED, NEWEST, PERIOD, RESERVE, SAME, SCHEMA, TELL, UNSURE
 
 T = TypeVar("T")
 DEADLOCKS = 5
@@ -49,10 +49,12 @@ class PostgresReservations:
 
     Args:
         url: such as `postgresql://host/tessera`.
+        keeper: whose journal keeps the decisions (`serving.reservations.shared`).
     """
 
-    def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True)
+    def __init__(self, url: str, keeper: str = "") -> None:
+        self._keeper = keeper
+        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=2)
         with self._connection.transaction():
             self._connection.execute("select pg_advisory_xact_lock(7283)")  # `create if not exists` is not atomic
             (there,) = self._one("select to_regclass('calibration') is not null")
@@ -87,7 +89,8 @@ class PostgresReservations:
 
     def _grant(self, claim: Claim) -> None:
         run = self._connection.execute
-        fresh = run("insert into claimed values (%s) on conflict do nothing", (claim.decision_id,)).rowcount
+        sql = "insert into claimed(decision_id, keeper) values (%s, %s) on conflict do nothing"
+        fresh = run(sql, (claim.decision_id, self._keeper)).rowcount
         if not fresh:
             return
         self._cap(claim)
@@ -252,6 +255,29 @@ class PostgresReservations:
                 " granted, refused, tight from budget_use order by budget_id, period"
             )
         ]
+
+    def unsure(self, seconds: float) -> list[str]:
+        """Decisions of this keeper that reserved so long ago, and of which nobody said yet that they were kept."""
+        return [name for (name,) in self._all(UNSURE, self._keeper, seconds)]
+
+    def sure(self, kept: Collection[str], lost: Collection[str], at: int) -> None:
+        """Note which decisions were kept, and give back all that the others reserved."""
+        for (name,) in self._all("select reservation_id from reservations where decision_id = any(%s)", list(lost)):
+            self.release(name, at)
+        self._connection.execute("update claimed set kept = true where decision_id = any(%s)", ([*kept, *lost],))
+
+    def told(self, seq: int | None = None) -> int:
+        """How far redemptions that the keeper's journal was told of are known here; `seq` sets it."""
+        if seq is not None:
+            self._connection.execute(TELL, (self._keeper, seq))
+        row = self._one("select seq from told where keeper = %s", self._keeper)
+        return int(row[0]) if row else 0
+
+    def newest(self, member_id: str, decision_id: str | None, candidate_id: str | None) -> str | None:
+        """The reservation that a redemption is about, by decision, or by candidate: the newest that is still open."""
+        values = {"decision": decision_id, "id": candidate_id, "member": member_id}
+        found = self._connection.execute(NEWEST, values).fetchone()
+        return found[0] if found else None
 
     def _one(self, sql: str, *values: object) -> Any:
         return self._connection.execute(sql, values).fetchone()

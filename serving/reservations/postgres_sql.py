@@ -12,13 +12,18 @@ create table if not exists reservations(
   at bigint not null, expires_at bigint not null, state text not null, settled_at bigint,
   matured boolean not null default false);
 create index if not exists reservations_by_decision on reservations(decision_id);
+create index if not exists reservations_by_member on reservations(member_id, candidate_id, at);
 create index if not exists reservations_to_mature on reservations(expires_at) where not matured;
 create table if not exists draws(
   reservation_id text not null, budget_id text not null, period bigint not null, unit text not null,
   amount bigint not null, sure bigint not null, most bigint not null, face bigint not null, mean float8 not null,
   variance float8 not null, third float8 not null, hard boolean not null, taken bigint,
   primary key(reservation_id, budget_id));
-create table if not exists claimed(decision_id text primary key);
+create table if not exists claimed(
+  decision_id text primary key, keeper text not null default '', made_at timestamptz not null default now(),
+  kept boolean not null default false);
+create index if not exists claimed_unsure on claimed(keeper, made_at) where not kept;
+create table if not exists told(keeper text primary key, seq bigint not null);
 create table if not exists cap_members(member_id text primary key);
 create table if not exists cap_uses(
   member_id text not null, key text not null, at bigint not null, reservation_id text not null,
@@ -51,3 +56,12 @@ EXPIRE = f"""update budget_use set {LESS} from (select budget_id, period, count(
 MATURED = """select budget_id, sum(mean), sum(coalesce(taken, 0)), sum(face), count(*) from draws
   join reservations using (reservation_id) where mean > 0 and state != 'released' and reservation_id = any(%s)
   group by budget_id order by budget_id"""
+
+NEWEST = """select reservation_id from reservations
+where (%(decision)s::text is null or decision_id = %(decision)s) and (%(id)s::text is null or candidate_id = %(id)s)
+  and (%(decision)s::text is not null or (member_id = %(member)s and %(id)s::text is not null))
+order by (state = 'open') desc, at desc limit 1"""
+TELL = """insert into told as t values (%s, %s)
+on conflict(keeper) do update set seq = greatest(t.seq, excluded.seq)"""
+UNSURE = """select decision_id from claimed
+where keeper = %s and not kept and made_at < now() - make_interval(secs => %s) limit 1000"""

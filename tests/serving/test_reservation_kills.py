@@ -53,6 +53,7 @@ def test_eight_clients_of_one_journal_killed_now_and_then(tmp_path: Path) -> Non
     check(query_sqlite(tmp_path / "journal.db"), said)
 
 
+@pytest.mark.slow
 def test_eight_processes_on_postgres_killed_now_and_then(postgres: str) -> None:
     said, _ = run("postgres", postgres, claims=1_600, beside=8, kills=3)
     check(query_postgres(postgres), said)
