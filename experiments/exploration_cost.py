@@ -47,6 +47,8 @@ class Cost:
     """Ranks at which it could lose more than its limit; 0, or something is wrong."""
     per_thousand: Reading
     """Expected loss by chance, money for 1,000 decisions."""
+    allowed: float
+    """What it might have lost at most under the policy, money for 1,000 decisions."""
     share: Reading
     """The same as a share of what the best would have been worth."""
     floor: Reading
@@ -57,7 +59,7 @@ class Cost:
 class _Sums:
     exploration: Exploration | None
     by_member: dict[str, list[float]] = field(default_factory=dict)
-    """Member → decisions, best, lost by chance, lost by the floor."""
+    """Member → decisions, best, lost by chance, lost by the floor, most that chance might lose."""
     explored: int = 0
     over: int = 0
 
@@ -102,7 +104,7 @@ def _stakes(record: Record, versions: Versions) -> _Found:
 
 
 def _add(sums: _Sums, member: str, stakes: tuple[Stake, ...]) -> None:
-    mine = sums.by_member.setdefault(member, [0.0, 0.0, 0.0, 0.0])
+    mine = sums.by_member.setdefault(member, [0.0] * 5)
     mine[0] += 1.0
     sums.explored += any(one.explored > 0.0 for one in stakes)
     for one in stakes:
@@ -110,7 +112,9 @@ def _add(sums: _Sums, member: str, stakes: tuple[Stake, ...]) -> None:
         mine[1] += best
         mine[2] += (1.0 - one.floor) * one.explored
         mine[3] += one.floor * best
-        sums.over += one.explored > _limit(sums.exploration, best) + _CENT
+        limit = _limit(sums.exploration, best)
+        mine[4] += limit
+        sums.over += one.explored > limit + _CENT
 
 
 def _limit(exploration: Exploration | None, best: float) -> float:
@@ -120,10 +124,11 @@ def _limit(exploration: Exploration | None, best: float) -> float:
 
 
 def _cost(key: tuple[str, str, str], sums: _Sums) -> Cost:
-    count, best, chance, floor = np.array(list(sums.by_member.values())).T
+    count, best, chance, floor, limit = np.array(list(sums.by_member.values())).T
     return Cost(
         key[0], key[1] or None, key[2], sums.exploration, int(count.sum()), len(count), sums.explored, sums.over,
-        per_thousand=_ratio(1_000 * chance, count), share=_ratio(chance, best), floor=_ratio(floor, best),
+        per_thousand=_ratio(1_000 * chance, count), allowed=1_000 * float(limit.sum() / count.sum()),
+        share=_ratio(chance, best), floor=_ratio(floor, best),
     )  # fmt: skip
 
 
@@ -160,4 +165,6 @@ def _allowed(one: Cost, currency: str) -> str:
     rules = one.exploration
     if rules is None or rules.share is None:
         return "the policy states no share (exploration.share)"
-    return f"allowed are {rules.share:.2%} and {rules.least:g} {currency} a rank"
+    return (
+        f"allowed are {rules.share:.2%} and {rules.least:g} {currency} a rank, together {one.allowed:,.2f} {currency}"
+    )
