@@ -65,12 +65,18 @@ def test_decisions_that_could_not_be_followed_say_nothing() -> None:
 
 def test_clear_estimates_stay_and_unclear_ones_go_to_nothing() -> None:
     error = np.eye(3) * 0.25
-    clear, _ = to_zero(np.array([5.0, 5.5, 4.5]), error, ("a", "a", "b"))
+    clear, _ = to_zero(np.array([5.0, 5.5, 4.5]), error, ("a", "a", "b"), 1.0)
     assert clear[:3] == pytest.approx([5.0, 5.5, 4.5], rel=0.1) and clear[3] > 3.0
-    unclear, variance = to_zero(np.array([0.5, -0.3, 0.2]), error, ("a", "a", "b"))
+    unclear, variance = to_zero(np.array([0.5, -0.3, 0.2]), error, ("a", "a", "b"), 1.0)
     assert np.abs(unclear).max() < 0.15 and (variance > 0).all()
-    alone, _ = to_zero(np.array([6.0, 0.1, -0.1]), error, ("a", "b", "c"))
+    alone, _ = to_zero(np.array([6.0, 0.1, -0.1]), error, ("a", "b", "c"), 1.0)
     assert alone[0] > 4.5 and np.abs(alone[1:3]).max() < 0.5
+
+
+def test_an_estimate_far_less_certain_than_effects_are_large_says_next_to_nothing() -> None:
+    """Three arms, all 3 below nothing with a common error of 2, where 1 is usual."""
+    mean, _ = to_zero(np.full(3, -3.0), np.full((3, 3), 4.0) + np.eye(3), ("a", "b", "c"), 0.5)
+    assert mean.min() > -0.5 and mean.max() < 0
 
 
 def test_margins_of_any_stretch_are_those_of_the_lines_in_it(tmp_path: Path) -> None:

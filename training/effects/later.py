@@ -32,6 +32,8 @@ from training.effects.shrinkage import shrink
 from training.effects.zero import to_zero
 
 _TREES, _LEAVES, _MIN_LEAF = 200, 15, 100
+_USUAL = 0.01
+"""Share of what is to come that one decision may well change; estimates less certain than that say next to nothing."""
 _HIGHEST = 0.995
 """Margins above this place among members are taken for it: one great buyer must not teach the rest."""
 
@@ -121,7 +123,7 @@ def _drawn_to_zero(
     group = tuple(units.groups[column + 1] for column in usable)
     inside = error[np.ix_(usable, usable)]
     common = shrink(estimate[usable], inside, group)
-    mean, variance = to_zero(estimate[usable], inside, group)
+    mean, variance = to_zero(estimate[usable], inside, group, _USUAL * float(np.abs(units.outcome).mean()))
     rows = level_rows(usable, common.groups, units.groups)
     moved = form.level + spread(mean - common.mean, rows)
     said = [(arms[one + 1], float(estimate[one]), float(error[one, one] ** 0.5)) for one in usable.tolist()]

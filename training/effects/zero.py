@@ -8,23 +8,28 @@ arms until the estimates say so.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from training.effects.inputs import Floats
 
-_SPREADS = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0])
-"""Of each part, in units of the estimates' own error."""
+_SPREADS = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
+"""Of each part, in units of what is usual."""
+_BELIEF = np.array([1.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125])
+"""In each of them beforehand, not summed to one: the larger, the less likely."""
 _NOTHING = 0.5
 """Belief beforehand that no arm has an effect."""
 
 
-def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...]) -> tuple[Floats, Floats]:
+def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...], usual: float) -> tuple[Floats, Floats]:
     """Posterior mean and variance of each arm, then of a new one of each group (sorted), then of a new group's.
 
     Args:
         estimate: (k,).
         covariance: (k, k), of its errors.
         group: (k,).
+        usual: an effect of ordinary size, above 0: estimates much less certain than that say nothing.
     """
     groups = tuple(sorted(set(group)))
     k, g = len(group), len(groups)
@@ -32,15 +37,17 @@ def to_zero(estimate: Floats, covariance: Floats, group: tuple[str, ...]) -> tup
     belongs = np.concatenate((inside, np.eye(g), np.zeros((1, g))))
     alone = np.concatenate((np.eye(k), np.zeros((g + 1, k))))
     error = covariance + np.eye(k) * max(float(np.trace(covariance)) / k, 1e-12) * 1e-6
-    unit = float(np.sqrt(np.trace(error) / k))
-    found = []
-    for common in _SPREADS:
-        for apart in _SPREADS if g > 1 else _SPREADS[:1]:
-            for own in _SPREADS if k > g else _SPREADS[:1] if g > 1 else _SPREADS:
-                parts = (np.array([common, apart, own]) * unit) ** 2
-                found.append(_given(estimate, error, belongs, alone, parts, inside))
+    many = range(len(_SPREADS))
+    found, belief = [], []
+    for common, apart, own in product(many, many if g > 1 else (0,), many if k > g or g == 1 else (0,)):
+        parts = (_SPREADS[[common, apart, own]] * usual) ** 2
+        found.append(_given(estimate, error, belongs, alone, parts, inside))
+        belief.append(float(_BELIEF[[common, apart, own]].prod()))
     weight = np.exp(np.array([one[0] for one in found]) - max(one[0] for one in found))
-    weight[0] *= _NOTHING / (1 - _NOTHING) * (len(found) - 1)
+    believed = np.array(belief)
+    believed[1:] *= (1 - _NOTHING) / believed[1:].sum()
+    believed[0] = _NOTHING
+    weight *= believed
     weight /= weight.sum()
     means = np.array([one[1] for one in found])
     mean = weight @ means
