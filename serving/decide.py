@@ -123,7 +123,7 @@ def appraise(
             continue
         through = channel or policy.channel(eligibility.route(rules.candidate, ask))
         worth = value.worth(terms, who, learned, policy, catalog.programme, through, past.recent)
-        if paying and snapshot.prices:
+        if paying and snapshot.prices and policy.bill.prices:
             route = eligibility.route(rules.candidate, ask)
             prices, at = snapshot.prices, snapshot.at
             worth = budget_use.priced(worth, paying, rules.candidate, terms, who, route, prices, at)

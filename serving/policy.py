@@ -151,6 +151,8 @@ class Policy(Written):
             del said["contact"]
         if said["exploration"]["share"] is None:  # and those before chance had a limit as a share
             del said["exploration"]["share"], said["exploration"]["least"]
+        if self.bill == BillRules():  # and those in which every line counts
+            del said["bill"]
         return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
 
     @cached_property

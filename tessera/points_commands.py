@@ -27,32 +27,6 @@ def points_(
     job.run(locate(home, configs), days, out, seed)
 
 
-@app.command()
-def rehearse(
-    rules: Annotated[
-        Path | None, typer.Option("--rules", help="YAML: what would change of points, tiers, rules and channels.")
-    ] = None,
-    home: Home = DEFAULT_HOME,
-    configs: Configs = None,
-    days: Annotated[float, typer.Option(help="Length of the stretch that is compared.", min=1)] = 365.0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; default HOME/reports/rehearse-rules.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
-    world: Annotated[
-        str | None, typer.Option(help="Also where members respond to points: none, weak or strong (simulated).")
-    ] = None,
-    members: Annotated[int, typer.Option(help="Members of that world.", min=100)] = 2000,
-) -> None:
-    """Try out other rules of earning and expiry on the history: margin, liability, breakage, tiers, by segment."""
-    from tessera import rehearse as job
-    from tessera.setup import RefusedError, locate
-
-    if rules is None:
-        raise RefusedError(
-            "rehearse needs --rules: a file with what would change, such as `points: {expiry_days: 180}`"
-        )
-    job.rules(locate(home, configs), rules, days, out, seed, world, members)
-
-
 @app.command("tiers")
 def tiers_(
     member: Annotated[str | None, typer.Argument(help="Member; without one, the forecast is fitted.")] = None,

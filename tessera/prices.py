@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -64,9 +64,11 @@ def run(ws: Workspace, channel: str, sample: int = SAMPLE, *, hourly: bool = Fal
         time.sleep(EVERY_S)
 
 
-def refresh(ws: Workspace, channel: str, sample: int, steps: Steps) -> Priced | None:
-    """One solution; None where the catalogue has no budgets."""
-    with closing(open_house(ws, secrets.token_bytes, open_door=True, patient=True)) as house:
+def refresh(
+    ws: Workspace, channel: str, sample: int, steps: Steps, *, clock: Callable[[], float] = time.time
+) -> Priced | None:
+    """One solution; None where the catalogue has no budgets. `clock` is real time, epoch seconds."""
+    with closing(open_house(ws, secrets.token_bytes, clock=clock, open_door=True, patient=True)) as house:
         book, at = house.watch.present().rulebook, house.now()
         if not book.catalog.budgets:
             ws.prices.unlink(missing_ok=True)

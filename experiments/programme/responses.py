@@ -69,13 +69,14 @@ def respond(
     """What members do in the reward window after each decision.
 
     Planned baskets in any of the windows come whatever was decided, unless they are called off. Rows with a type of
-    no effect, such as `do_nothing`, open a window and cause nothing. There is no fatigue here: a decision has the
-    same effect whatever came before, so that `true_effect` holds exactly while a member's windows do not overlap.
+    no effect, such as `do_nothing`, open a window and cause nothing. There is no fatigue here unless `reach` says so: a
+    decision has the same effect whatever came before, and `true_effect` holds exactly while windows do not overlap.
 
     Args:
         truth: Of the members that appear in the decisions.
         decisions: Columns member_id, decision_id, candidate_id, candidate_type and at (UTC); optionally `discount`,
-            a share for `discount_percent` and money for `discount_amount`, taken off the basket that uses it.
+            a share for `discount_percent` and money for `discount_amount`, taken off the basket that uses it; and
+            `reach`, a factor on the lift.
         world: The world of the truth.
         seed: The same seed plans the same baskets and answers the same decisions in the same way.
         window_days: Days after each decision in which planned baskets are told; at least those of the world's reward
@@ -108,6 +109,7 @@ def _decided(truth: Truth, decisions: pd.DataFrame) -> _Decided:
     micros = pd.to_datetime(decisions["at"], utc=True).dt.as_unit("us").astype("int64").to_numpy()
     known = column >= 0
     given = decisions["discount"] if "discount" in decisions else pd.Series(0.0, index=decisions.index)
+    reach = decisions["reach"].to_numpy() if "reach" in decisions else 1.0
     lift, drop, uses = (np.where(known, table[row, column], 0.0) for table in (truth.lift, truth.drop, truth.uses))
     return _Decided(
         row=row,
@@ -117,7 +119,7 @@ def _decided(truth: Truth, decisions: pd.DataFrame) -> _Decided:
         candidate_id=decisions["candidate_id"].to_numpy(dtype=object),
         type=types,
         discount=np.asarray(given.fillna(0.0), dtype=np.float64),
-        lift=lift,
+        lift=lift * reach,
         drop=drop,
         uses=uses,
     )
