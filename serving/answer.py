@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from serving import explain_words
 from serving.snapshot import Decision, Result, Value
 
 
@@ -47,7 +48,7 @@ def written(decision: Decision, stamp: Stamp, explain: str, titles: Mapping[str,
             "variant": decision.variant,
             "mode": decision.mode,
         },
-        "results": [_result(one, stamp, explain, titles) for one in decision.results],
+        "results": [_explained(one, stamp, explain, titles) for one in decision.results],
         "suppressed": [],
         "meta": {
             "took_ms": 0.0,
@@ -69,6 +70,14 @@ def written(decision: Decision, stamp: Stamp, explain: str, titles: Mapping[str,
             for one in decision.chances
         ]
     return answer
+
+
+def _explained(one: Result, stamp: Stamp, explain: str, titles: Mapping[str, str]) -> dict[str, Any]:
+    line = _result(one, stamp, explain, titles)
+    if explain == "full":
+        why = explain_words.why(one, stamp.currency)
+        line["explanation"] = {"why": why, "member_sentence": explain_words.for_member(one)}
+    return line
 
 
 def _result(one: Result, stamp: Stamp, explain: str, titles: Mapping[str, str]) -> dict[str, Any]:

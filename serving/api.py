@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qs
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -89,8 +90,15 @@ class Api:
         if self.house is None:
             raise refuse(503, "the service is starting", retry_after="1")
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        request = Request(route, name, headers, receive, self.house, self.metrics, self.lag > LAG_S)
+        query = _query(scope.get("query_string", b""))
+        request = Request(route, name, headers, receive, self.house, self.metrics, self.lag > LAG_S, query)
         return await handler(request)
+
+
+def _query(text: bytes) -> Mapping[str, str]:
+    if not text:
+        return {}
+    return {name: many[0] for name, many in parse_qs(text.decode("latin-1")).items()}
 
 
 _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}

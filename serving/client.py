@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
@@ -105,9 +106,10 @@ class Client:
         """A decision that was made."""
         return DecisionAnswer.model_validate(self._get(f"/v1/decisions/{decision_id}"))
 
-    def explain(self, decision_id: str) -> dict[str, Any]:
-        """A decision with every chance and all it rested on."""
-        return self._get(f"/v1/decisions/{decision_id}/explain")
+    def explain(self, decision_id: str, candidate: str | None = None) -> dict[str, Any]:
+        """A decision with every chance and all it rested on; with `candidate`, `explanation` says why it or why not."""
+        asked = "" if candidate is None else f"?candidate={quote(candidate, safe='')}"
+        return self._get(f"/v1/decisions/{decision_id}/explain{asked}")
 
     def validate(self, reservation_id: str) -> ReservationAnswer:
         """Whether a reservation may be redeemed now; CallError with 409 and the reason where not."""

@@ -222,6 +222,13 @@ class ReasonLine(Answer):
     text: str
 
 
+class ExplanationLine(Answer):
+    """Why a result was given: for the marketer with its numbers, and a sentence that the member may read."""
+
+    why: list[str]
+    member_sentence: str
+
+
 class ResultLine(Answer):
     """One candidate at one rank of a placement, with the exact probability with which it was chosen."""
 
@@ -236,6 +243,7 @@ class ResultLine(Answer):
     content: dict[str, str]
     expires_at: str | None = None
     reservation_id: str | None = None
+    explanation: ExplanationLine | None = Field(default=None, description="Only with `explain: full`.")
 
 
 class SuppressedLine(Answer):

@@ -211,12 +211,13 @@ def _segment(rules: Rules, who: Portrait) -> Suppressed | None:
 
 def _member(rules: Rules, now: Circumstances) -> Suppressed | None:
     for bound in rules.bounds:
-        if not bound.low <= _number(bound.feature, now.portrait) <= bound.high:
+        if not bound.low <= number(bound.feature, now.portrait) <= bound.high:
             return Suppressed(rules.candidate.id, bound.stage, bound.code)
     return None
 
 
-def _number(feature: str, who: Portrait) -> float:
+def number(feature: str, who: Portrait) -> float:
+    """The number of the member that a condition asks for; NaN where it is missing or may not be used."""
     if feature == "churn":
         return who.churn
     if feature == "basket_value":

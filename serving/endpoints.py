@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,8 @@ class Request:
     metrics: Metrics
     busy: bool
     """Whether so much is going on that further work should be refused."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What stands behind the question mark; of a name said twice the first counts."""
 
     def admit(self, *scopes: str) -> access.Holder:
         """Who asks; 401 or 403 where they may not."""
@@ -137,9 +139,24 @@ async def decision(request: Request) -> Reply:
 
 
 async def explain(request: Request) -> Reply:
-    """A decision with all it rested on."""
+    """A decision with all it rested on; with `?candidate=` why that one or why not, worked out beside the loop."""
     request.admit("caller", "marketer")
-    return Reply(200, orjson.dumps(Views(request.house).explain(_well_formed(request.name))))
+    name, candidate = _well_formed(request.name), request.query.get("candidate")
+    views = Views(request.house)
+    if candidate is None:
+        return Reply(200, orjson.dumps(views.explain(name)))
+    if not limits.ID.fullmatch(candidate):
+        raise refuse(422, "the candidate is malformed", Fault("candidate", ID_PATTERN, problems.shown(candidate)))
+    if request.busy:
+        raise refuse(503, "too many requests at once; try again in a second", retry_after="1")
+    told, work_out = views.explain(name), views.question(name, candidate)
+    async with _ONE_AT_A_TIME:
+        told["explanation"] = await asyncio.to_thread(work_out)
+    return Reply(200, orjson.dumps(told))
+
+
+_ONE_AT_A_TIME = asyncio.Semaphore(1)
+"""Explanations are searched for one after the other, so that answers to callers do not wait for many of them."""
 
 
 def _checked(model: type[Any], body: dict[str, Any]) -> Any:

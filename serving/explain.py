@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from math import isnan, nan
+from math import ceil, isnan, nan
 
 from features.entities import Candidate
 from serving.portrait import Portrait
-from serving.snapshot import Reason, Suppressed, Value
+from serving.snapshot import Reason, Suppressed
 
 NOTHING_BETTER = Reason("NOTHING_BETTER", "There is nothing for you to do right now")
 NOTHING_FLOOR = Reason("NOTHING_FLOOR", "There is nothing for you to do right now")
@@ -18,6 +18,10 @@ POPULAR = Reason("POPULAR", "Popular with our members")
 TASTE = Reason("TASTE", "Picked from what you like to buy")
 CHOSEN = Reason("CHOSEN", "Chosen to go with how you shop")
 NOT_PERSONALISED = Reason("NOT_PERSONALISED", "Chosen without use of your shopping history")
+
+
+_NEW_DAYS, _WHILE_DAYS, _RECENT_DAYS, _OFTEN = 60.0, 28.0, 30.0, 12.0
+"""What words claim: days with us, days since the last visit, days that are recent, visits of a year that are often."""
 
 
 def reasons(candidate: Candidate, who: Portrait, currency: str) -> tuple[Reason, ...]:
@@ -55,16 +59,20 @@ def _points(candidate: Candidate, who: Portrait, _: str) -> Iterator[Reason]:
 def _next_tier(candidate: Candidate, who: Portrait, currency: str) -> Iterator[Reason]:
     missing = who.numbers.get("spend_to_next_tier", nan)
     if candidate.conditions.max_spend_to_next_tier is not None and who.next_tier and not isnan(missing):
-        yield Reason("NEXT_TIER", f"You are {missing:.2f} {currency} away from {who.next_tier.name}")
+        yield Reason(
+            "NEXT_TIER", f"You are {ceil(missing * 100 - 1e-6) / 100:.2f} {currency} away from {who.next_tier.name}"
+        )
 
 
 def _moment(candidate: Candidate, who: Portrait, _: str) -> Iterator[Reason]:
-    conditions = candidate.conditions
-    if conditions.lifecycles and who.lifecycle == "new":
+    """A label alone says too little: who is `lapsed` may never have bought, who is `high` may have come once."""
+    conditions, numbers = candidate.conditions, who.numbers
+    if conditions.lifecycles and who.lifecycle == "new" and not numbers.get("tenure_days", 0.0) > _NEW_DAYS:
         yield Reason("WELCOME", "Because you are new here")
-    if conditions.lifecycles and who.lifecycle in ("at-risk", "lapsed"):
+    away = numbers.get("recency_days", 0.0) >= _WHILE_DAYS
+    if conditions.lifecycles and who.lifecycle in ("at-risk", "lapsed") and away:
         yield Reason("MISSED_YOU", "Because it has been a while since your last visit")
-    if conditions.values and who.value in ("high", "potential"):
+    if conditions.values and numbers.get("baskets_365d", 0.0) >= _OFTEN:
         yield Reason("VALUED", "Because you often shop with us")
 
 
@@ -74,7 +82,8 @@ def _purchases(candidate: Candidate, who: Portrait, _: str) -> Iterator[Reason]:
         yield Reason("BASKET", "Because of what is in your basket")
     if conditions.bought_category is not None:
         yield Reason("CATEGORY", f"Because you buy {conditions.bought_category}")
-    if conditions.max_recency_days is not None and who.personal:
+    recent = who.numbers.get("recency_days", nan) <= _RECENT_DAYS
+    if conditions.max_recency_days is not None and who.personal and recent:
         yield Reason("RECENT_PURCHASE", "Because of your recent purchase")
 
 
@@ -153,19 +162,3 @@ def _spelled(code: str) -> str:
     what, count, _, days = code.rsplit("_", 3)
     whom = "for one member" if what == "LIMIT" else f"by {what.replace('_', ' ').lower()}"
     return f"at most {count} {whom} in {days.removesuffix('D')} days"
-
-
-def outdone(candidate_id: str, value: Value, best_id: str, best: Value, probability: float, currency: str) -> str:
-    """Why a candidate that was allowed is not the one given, from the numbers that decided."""
-    gap = best.score - value.score
-    bill = value.bill
-    lines = {name: getattr(bill, name) for name in bill.__slots__}
-    worst = min(lines, key=lambda name: lines[name])
-    cost = f"; its largest cost is {worst} {lines[worst]:.2f}" if lines[worst] < 0 else ""
-    chance = f"chance {probability:.3f}" if probability else "no chance, it loses more than exploration may cost"
-    if candidate_id == best_id:
-        return (
-            f"{candidate_id}: worth most, {value.net:.2f} {currency}; chance {probability:.3f}, the draw fell elsewhere"
-        )
-    worth = f"{candidate_id}: worth {value.net:.2f} {currency}"
-    return f"{worth}, {gap:.2f} less than {best_id} ({best.net:.2f}){cost}; {chance}"

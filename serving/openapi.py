@@ -77,6 +77,13 @@ _PROBLEM: dict[str, Any] = {
         },
     },
 }
+_CANDIDATE: dict[str, Any] = {
+    "name": "candidate",
+    "in": "query",
+    "required": False,
+    "description": "Adds `explanation`: why this candidate or why not, and what would have to change.",
+    "schema": {"type": "string", "pattern": ID_PATTERN},
+}
 _MEMBER: dict[str, Any] = {
     "type": "object",
     "description": "Segment and why, tier and distance to the next, points by expiry, churn, next purchase, consents.",
@@ -118,6 +125,7 @@ def document(*, open_door: bool = False) -> dict[str, Any]:
     paths["/v1/decisions/{decision_id}/explain"] = {
         "get": _get("explainDecision", "A decision with every chance and all it rested on", "decision_id", answer)
     }
+    paths["/v1/decisions/{decision_id}/explain"]["get"]["parameters"].append(_CANDIDATE)
     paths |= _spending()
     paths |= _points()
     components: dict[str, Any] = {"schemas": _schemas()}

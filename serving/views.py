@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from features.entities import Catalog
 from features.states import StateError
-from serving import payload, tier_outlook, tier_path
+from serving import explain_past, payload, tier_outlook, tier_path
 from serving.answer import moment
 from serving.calls import call
 from serving.contract import DecisionRequest, PlacementAsk
@@ -101,6 +102,10 @@ class Views:
             "versions": found.header["versions"],
             "flags": {**found.header["flags"], "learnable": stored.learnable},
         }
+
+    def question(self, decision_id: str, candidate: str) -> Callable[[], dict[str, Any]]:
+        """Why this candidate or why not, and what would have to change: reads here, to be worked out wherever."""
+        return explain_past.why(self.house, self._stored(decision_id), candidate)
 
     def _stored(self, decision_id: str) -> StoredDecision:
         stored = self.house.journal.find_decision(decision_id)
