@@ -196,7 +196,7 @@ def test_chance_never_costs_more_than_its_share_and_no_less_than_it_may(
 
 
 def test_a_policy_without_a_share_keeps_the_version_that_it_had() -> None:
-    text = POLICY.model_copy(update={"exploration": Exploration(allowance=0.3, gamma=12, floor=0.1)}).text
+    text = varied(exploration={"share": None, "least": 0.0}).text
     assert '"exploration":{"allowance":0.3,"floor":0.1,"gamma":12.0}' in text
     with_share = varied(exploration={"share": 0.01, "least": 0.002})
     assert policy.parse(with_share.text) == with_share
