@@ -39,7 +39,7 @@ def run(ws: Workspace, most: int) -> int:
     pd.DataFrame(told).to_csv(folder / "levers.csv", index=False)
     for one in told:
         print(sentence(one, book.programme.currency))
-    print(f"The window alone, not what comes after it. All figures: {folder / 'levers.csv'}")
+    print(f"What comes after the window counts as the bills say. All figures: {folder / 'levers.csv'}")
     return 0
 
 

@@ -14,6 +14,7 @@ from serving.assignment import Experiments
 from serving.decide import decide
 from serving.portrait import portrait
 from serving.snapshot import Learned
+from tessera.levers import sentence
 from tests.serving.deciding import AT, CATALOG, DAY, POLICY, ask, member, varied
 
 TRIES = varied(
@@ -105,3 +106,14 @@ def test_a_catalogue_without_levers_costs_nothing_and_a_lever_never_helps_a_loss
     assert one.given == "do_nothing" or one.chances["do_nothing"] > one.chances["dear"]
     (own, both) = costs([one], {})
     assert own.moved == both.moved == 0.0
+
+
+def test_a_marketer_reads_what_a_lever_costs() -> None:
+    book = _book(3.0)
+    logged = list(_logged(book, 1500))
+    came, _ = _answered(logged, book, 3)
+    own, both = (sentence(one, "EUR") for one in costs(logged, came))
+    assert own.startswith("dear (lever 3): without, ") and "EUR [" in own and "by the bills" in own
+    assert both.startswith("All levers together")
+    refused = sentence(costs(logged, {})[0], "EUR")
+    assert "what followed cannot say: 0 decisions have a closed reward window" in refused
