@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -61,14 +61,16 @@ class _Book:
         return found
 
 
+Books = dict[tuple[int, str], _Book]
+"""Catalogues worked out, by identity and version of the policy."""
 _KEPT_KINDS = 4096
-_books: dict[tuple[int, str], _Book] = {}
+_books: Books = {}
 
 
-def _book(catalog: Catalog, policy: Policy) -> _Book:
+def _book(catalog: Catalog, policy: Policy, books: Books) -> _Book:
     """The catalogue with all that does not depend on the member worked out; kept for the last few catalogues."""
     key = (id(catalog), policy.version)
-    kept = _books.get(key)
+    kept = books.get(key)
     if kept is not None and kept.catalog is catalog:
         return kept
     # An offer is one of the actions that may come next; an answer about offers alone leaves the others out.
@@ -84,16 +86,21 @@ def _book(catalog: Catalog, policy: Policy) -> _Book:
     every = (*catalog.offers, *catalog.actions, *catalog.benefits)
     places = frozenset(place for one in every for place in one.placements)
     book = _Book(catalog, ready, places, budget_use.payers(catalog.budgets, every))
-    while len(_books) >= _KEPT:
-        _books.pop(next(iter(_books)), None)
-    _books[key] = book
+    while len(books) >= _KEPT:
+        books.pop(next(iter(books)), None)
+    books[key] = book
     return book
 
 
 def appraise(
-    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
-) -> Appraisal:
-    """Filter and price every candidate of the family asked for."""
+    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments,
+    books: Books | None = None,
+) -> Appraisal:  # fmt: skip
+    """Filter and price every candidate of the family asked for.
+
+    `books` keeps what is worked out of the catalogue, for whoever tries many catalogues of their own; left out, it is
+    kept beside those that decide.
+    """
     who = portrait(snapshot, ask, learned, catalog.programme, policy)
     held_out = assignment.held_out(snapshot.member_id, snapshot.at, policy)
     enrolment = Enrolment()
@@ -111,7 +118,7 @@ def appraise(
     stages = eligibility.stages(now)
     allowed, suppressed = [], []
     channel = None if ask.channel is None else policy.channel(ask.channel)
-    book = _book(catalog, policy)
+    book = _book(catalog, policy, _books if books is None else books)
     for rules, terms, is_settled in book.entries(ask, who):
         paying = book.payers.get(rules.candidate.id, ())
         reason = eligibility.why_not(rules, now, stages, is_settled) or _empty_handed(rules.candidate, learned)
@@ -298,29 +305,4 @@ def _mixing(ask: Ask) -> tuple[object, ...]:
     return (boosts, ask.diversity, ask.max_per_category, ask.popularity_cap)
 
 
-def why_not(
-    candidate_id: str,
-    decision: Decision,
-    seen: Appraisal,
-    currency: str,
-) -> str:
-    """Why the decision does not hold this candidate, as a sentence for the marketer; `seen` is its appraisal."""
-    for one in decision.suppressed:
-        if one.id == candidate_id:
-            return explain.dropped(one)
-    if any(one.id == candidate_id for one in decision.results):
-        return f"{candidate_id}: it was given"
-    values = {candidate.id: value.written(worth) for candidate, worth in seen.allowed}
-    values[DO_NOTHING.id] = _UNPRICED
-    if candidate_id not in values:
-        return f"{candidate_id}: the catalogue has no such {decision.family}"
-    best = max(values, key=lambda one: values[one].score)
-    chance = _first_chance(candidate_id, decision.chances)
-    return explain.outdone(candidate_id, values[candidate_id], best, values[best], chance, currency)
-
-
-def _first_chance(candidate_id: str, chances: Sequence[Chances]) -> float:
-    return next((one.probabilities[candidate_id] for one in chances if candidate_id in one.probabilities), 0.0)
-
-
-__all__ = ["Appraisal", "Value", "appraise", "decide", "period_key", "why_not"]
+__all__ = ["Appraisal", "Books", "Value", "appraise", "decide", "period_key"]

@@ -130,6 +130,20 @@ def decide(
 
 
 @app.command()
+def why(
+    decision: Annotated[str, typer.Argument(help="Decision id, from an answer or the journal.")],
+    candidate: Annotated[str | None, typer.Argument(help="Offer, action or benefit id.")] = None,
+    home: Home = DEFAULT_HOME,
+    configs: Configs = None,
+) -> None:
+    """Why a decision gave this, why not that candidate, and what would have to change; tried by deciding again."""
+    from tessera import why as job
+    from tessera.setup import locate
+
+    raise typer.Exit(job.run(locate(home, configs), decision, candidate))
+
+
+@app.command()
 def preview(
     offer: Annotated[str, typer.Argument(help="Offer, action or benefit id.")],
     home: Home = DEFAULT_HOME,
