@@ -8,6 +8,7 @@ import pytest
 
 from experiments.allocation import contest, rivals, truth
 from experiments.allocation.ground import Ground, log
+from experiments.allocation.learned import held_back
 from experiments.allocation.truth import CANDIDATES, Economy
 from experiments.simulate import true_effect
 from experiments.simulate import truth as truth_of
@@ -81,3 +82,22 @@ def test_a_reading_has_the_interval_of_student() -> None:
     rows += [replace(one, way="other", value=one.value - 1.0) for one in rows]
     lead = contest.ahead(rows, "prices", "other")
     assert (lead.low, lead.mean, lead.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_more_is_held_back_the_less_the_log_says_and_messages_are_what_they_are() -> None:
+    known = truth.knowable(WHO, WORLD)
+    amounts = contest.budgets(known)
+    table = pd.DataFrame({"recency_days": np.full(len(WHO.member_ids), 5.0)}, index=WHO.member_ids)
+    shares = []
+    for size in (800, 6_400):
+        tried = log(WORLD, WHO, table, size, seed=3)
+        made = Ground(WORLD, WHO, np.zeros((len(WHO.member_ids), 1)), ("none",), tried)
+        planned = held_back(made, known, amounts)
+        assert planned[2] == amounts[2]
+        assert (planned[:2] < amounts[:2]).all()
+        shares.append(amounts[0] / planned[0] - 1)
+    few, many = shares
+    assert few / many == pytest.approx(np.sqrt(8), rel=0.35)  # a standard error
+    choice = rivals.by_prices(known, planned).choice
+    given = np.flatnonzero(choice >= 0)
+    assert known.costs[0][given, choice[given]].sum() <= planned[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features import learned
 from features.learned.effects import NEW, Effects
 from training.effects import Drawn, EffectConfig, NothingToCompareError, drawn, fit, learn
+from training.effects.answers import calibration, line_rows
 
 Floats = NDArray[np.float64]
 GROUPS = ("do_nothing", "gift", "gift", "points", "points")
@@ -110,3 +111,19 @@ def test_what_happened_without_a_chance_is_refused() -> None:
     units, _ = _world(50, 7, apart=0.0)
     with pytest.raises(ValueError, match="no chance"):
         fit(units.features, units.arm, np.where(units.chances == 0.1, 0.0, units.chances), units.outcome, FAST)
+
+
+def test_answers_are_calibrated_for_each_candidate() -> None:
+    """One is answered more often than was thought, another less; a third, hardly tried, stays near the line of all."""
+    rng = np.random.default_rng(3)
+    arm = np.concatenate((np.full(6000, 1), np.full(6000, 2), np.full(10, 3)))
+    said = rng.normal(-1.0, 0.8, len(arm))
+    true = said + np.array([0.0, 0.6, -0.6, 3.0])[arm]
+    answered = (rng.random(len(arm)) < 1 / (1 + np.exp(-true))).astype(float)
+    line = calibration(said, np.zeros(len(arm)), answered, arm, 4)
+    told = 1 / (1 + np.exp(-(line_rows(said, np.zeros(len(arm))) * line[arm]).sum(axis=1)))
+    for each in (1, 2):
+        for part in (said[arm == each] < -1.0, said[arm == each] >= -1.0):
+            assert told[arm == each][part].mean() == pytest.approx(answered[arm == each][part].mean(), abs=0.02)
+    assert told[arm == 3].mean() < answered[arm == 3].mean() - 0.1
+    assert line[0].tolist() == calibration(said, np.zeros(len(arm)), answered, np.zeros_like(arm), 1)[0].tolist()
