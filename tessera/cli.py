@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tessera import laboratory, points_commands, recommenders, rehearsal_command
+from tessera import laboratory, points_commands, recommenders, rehearsal_command, value_commands
 from tessera.options import DEFAULT_HOME, Configs, DataPath, Home, Mapping, Source
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(laboratory.app)
 app.add_typer(recommenders.app)
 app.add_typer(points_commands.app)
+app.add_typer(value_commands.app)
 app.add_typer(rehearsal_command.app)
 
 
