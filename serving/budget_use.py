@@ -126,6 +126,18 @@ AWAY = "budgets"
 """Degraded by this: nobody knows what budgets have left."""
 
 
+def shut(budgets: Iterable[Budget], snapshot: Snapshot) -> frozenset[str]:
+    """Budgets that cannot pay at this moment: nothing is left of them, or they are outside their dates."""
+    outside = [one.id for one in budgets if period(one, snapshot.at) is None]
+    return snapshot.spent_out.union(outside) if outside else snapshot.spent_out
+
+
+def charged(budgets: Iterable[Budget], snapshot: Snapshot) -> dict[str, float]:
+    """The prices above 0 of budgets inside their dates."""
+    prices, at = snapshot.prices, snapshot.at
+    return {one.id: prices[one.id] for one in budgets if prices.get(one.id, 0.0) > 0.0 and period(one, at) is not None}
+
+
 def nobody_pays(paying: Sequence[Budget], candidate: Candidate, snapshot: Snapshot, who: Portrait, channel: str | None
 ) -> Suppressed | None:  # fmt: skip
     """Why the candidate cannot be paid for; None where it can, and always for rights: they are not withheld.
@@ -149,13 +161,16 @@ def nobody_pays(paying: Sequence[Budget], candidate: Candidate, snapshot: Snapsh
 
 def priced(
     worth: Worth, paying: Sequence[Budget], candidate: Candidate, terms: Terms, who: Portrait, channel: str | None,
-    prices: Mapping[str, float], at: float,
+    prices: Mapping[str, float],
 ) -> Worth:  # fmt: skip
-    """The worth with the line `budget_price = −Σ λ·k` in it; the candidates compete with the score that carries it."""
+    """The worth with the line `budget_price = −Σ λ·k` in it; the candidates compete with the score that carries it.
+
+    `prices` are those of `charged`.
+    """
     charge = 0.0
     for one in paying:
-        price = prices.get(one.id, 0.0)
-        if price > 0.0 and period(one, at) is not None:
+        price = prices.get(one.id)
+        if price is not None:
             charge += price * use(one, candidate, terms, worth, who, channel).expected
     if not charge:
         return worth

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import orjson
 
 from features.entities import DO_NOTHING, Budget, Candidate, Catalog
-from serving import assignment, budget_use, contact_policy, contents, eligibility, explain, mixing, value
+from serving import assignment, budget_use, contact_policy, contents, eligibility, explain, mixing, product_list, value
 from serving.assignment import Enrolment, Experiments
 from serving.policy import Policy, period, varied
 from serving.portrait import Portrait, history, portrait
 from serving.slate import Choice, Drawn, arrange
-from serving.snapshot import Ask, Chances, Decision, Learned, Mode, Reason, Result, Snapshot, Suppressed, Value
+from serving.snapshot import Ask, Decision, Learned, Mode, Result, Snapshot, Suppressed, Value
 
 _KEPT = 16
 
@@ -46,6 +46,8 @@ class _Book:
     """The placements that some candidate is made for."""
     payers: Mapping[str, tuple[Budget, ...]]
     """Candidate → the budgets that may pay for it."""
+    names: Mapping[str, frozenset[str]]
+    """Candidate → their ids."""
     settled: dict[tuple[object, ...], _Settled] = field(default_factory=dict)
 
     def entries(self, ask: Ask, who: Portrait) -> _Settled:
@@ -85,7 +87,9 @@ def _book(catalog: Catalog, policy: Policy, books: Books) -> _Book:
     }
     every = (*catalog.offers, *catalog.actions, *catalog.benefits)
     places = frozenset(place for one in every for place in one.placements)
-    book = _Book(catalog, ready, places, budget_use.payers(catalog.budgets, every))
+    payers = budget_use.payers(catalog.budgets, every)
+    names = {candidate: frozenset([one.id for one in many]) for candidate, many in payers.items()}
+    book = _Book(catalog, ready, places, payers, names)
     while len(books) >= _KEPT:
         books.pop(next(iter(books)), None)
     books[key] = book
@@ -119,10 +123,11 @@ def appraise(
     allowed, suppressed = [], []
     channel = None if ask.channel is None else policy.channel(ask.channel)
     book = _book(catalog, policy, _books if books is None else books)
+    shut, prices = _budgets(catalog, snapshot, policy)
     for rules, terms, is_settled in book.entries(ask, who):
         paying = book.payers.get(rules.candidate.id, ())
         reason = eligibility.why_not(rules, now, stages, is_settled) or _empty_handed(rules.candidate, learned)
-        if reason is None and paying:
+        if reason is None and paying and not shut.isdisjoint(book.names[rules.candidate.id]):
             route = eligibility.route(rules.candidate, ask)
             reason = budget_use.nobody_pays(paying, rules.candidate, snapshot, who, route)
         if reason is not None:
@@ -130,12 +135,17 @@ def appraise(
             continue
         through = channel or policy.channel(eligibility.route(rules.candidate, ask))
         worth = value.worth(terms, who, learned, policy, catalog.programme, through, past.recent)
-        if paying and snapshot.prices and policy.bill.prices:
+        if paying and prices:
             route = eligibility.route(rules.candidate, ask)
-            prices, at = snapshot.prices, snapshot.at
-            worth = budget_use.priced(worth, paying, rules.candidate, terms, who, route, prices, at)
+            worth = budget_use.priced(worth, paying, rules.candidate, terms, who, route, prices)
         allowed.append((rules.candidate, worth))
     return Appraisal(policy, who, enrolment, held_out, tuple(allowed), tuple(suppressed))
+
+
+def _budgets(catalog: Catalog, snapshot: Snapshot, policy: Policy) -> tuple[frozenset[str], dict[str, float]]:
+    """Budgets that cannot pay now, and the prices of the others."""
+    prices = budget_use.charged(catalog.budgets, snapshot) if policy.bill.prices else {}
+    return budget_use.shut(catalog.budgets, snapshot), prices
 
 
 def _under(policy: Policy, enrolment: Enrolment) -> Policy:
@@ -153,7 +163,14 @@ def _empty_handed(candidate: Candidate, learned: Learned) -> Suppressed | None:
 def decide(
     snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
 ) -> Decision:
-    """Choose for every placement, with the exact chance of each choice.
+    """Choose for every placement, with the exact chance of each choice: see `seen_and_decided`."""
+    return seen_and_decided(snapshot, ask, learned, catalog, policy, experiments)[0]
+
+
+def seen_and_decided(
+    snapshot: Snapshot, ask: Ask, learned: Learned, catalog: Catalog, policy: Policy, experiments: Experiments
+) -> tuple[Decision, Portrait | None]:
+    """The decision, and the member's portrait it was made with (none for products).
 
     Args:
         snapshot: all that is known about the member, at a moment.
@@ -164,7 +181,7 @@ def decide(
         experiments: they must fit catalogue and policy (`serving.assignment.problems` is empty).
     """
     if ask.family == "product":
-        return _products(snapshot, ask, learned, policy)
+        return product_list.products(snapshot, ask, learned, policy), None
     seen = appraise(snapshot, ask, learned, catalog, policy, experiments)
     drawn = arrange(seen.allowed, snapshot, ask, seen.policy, held_out=seen.held_out)
     together = 1.0
@@ -172,7 +189,7 @@ def decide(
         together *= one.probability
     results = tuple(_result(one, together, seen, ask, learned, catalog) for one in drawn.choices)
     first = min(seen.enrolment.exposures, default=None)
-    return Decision(
+    decision = Decision(
         member_id=snapshot.member_id,
         family=ask.family,
         mode=_mode(seen, drawn),
@@ -185,6 +202,7 @@ def decide(
         suppressed=seen.suppressed,
         exposures=seen.enrolment.exposures,
     )
+    return decision, seen.portrait
 
 
 def _mode(seen: Appraisal, drawn: Drawn) -> Mode:
@@ -221,57 +239,6 @@ def _nothing(one: Choice, together: float, seen: Appraisal, ask: Ask, catalog: C
     return Result(
         one.placement, one.rank, DO_NOTHING.id, "action", one.probability, together, worth, reasons, entry.content
     )
-
-
-_UNPRICED = value.written(value.NOTHING)
-
-
-def _products(snapshot: Snapshot, ask: Ask, learned: Learned, policy: Policy) -> Decision:
-    """A product list: the best by score, in order, with nothing left to chance and no money claimed."""
-    suppressed, left = [], []
-    for product, score in learned.products:
-        code = _product_code(product, snapshot, ask)
-        if code is None:
-            left.append((product, score))
-        else:
-            suppressed.append(Suppressed(product, "control" if code == "PAUSED" else "request", code))
-    why = (_product_reason(snapshot),) if ask.explain != "none" else ()
-    results, taken = [], iter(_mixed(left, ask, learned))
-    for place in ask.placements:
-        ranked = zip(range(1, place.count + 1), taken, strict=False)
-        results += [_product(place.id, rank, product, score, why) for rank, (product, score) in ranked]
-    chances = tuple(Chances(one.placement, one.rank, {one.id: 1.0}) for one in results)
-    member, version = snapshot.member_id, policy.version
-    return Decision(
-        member, "product", "exploit", policy.id, version, None, None, tuple(results), chances, tuple(suppressed)
-    )
-
-
-def _mixed(left: list[tuple[str, float]], ask: Ask, learned: Learned) -> list[tuple[str, float]]:
-    """The products in the order in which they fill the places."""
-    if not mixing.wanted(ask):
-        return left
-    scores, count = dict(left), sum(place.count for place in ask.placements)
-    wishes = mixing.Wishes(ask.diversity, ask.max_per_category)
-    return [(one, scores[one]) for one in mixing.mixed([*scores], learned.traits, wishes, count)]
-
-
-def _product(place: str, rank: int, product: str, score: float, why: tuple[Reason, ...]) -> Result:
-    return Result(place, rank, product, "product", 1.0, 1.0, _UNPRICED, why, {"score": f"{score:.6g}"})
-
-
-def _product_code(product: str, snapshot: Snapshot, ask: Ask) -> str | None:
-    if product in snapshot.paused:
-        return "PAUSED"
-    if product in ask.exclude:
-        return "EXCLUDED"
-    return "NOT_INCLUDED" if ask.include and product not in ask.include else None
-
-
-def _product_reason(snapshot: Snapshot) -> Reason:
-    if not snapshot.known:
-        return explain.POPULAR
-    return explain.TASTE if snapshot.consents.get("personalisation", False) else explain.NOT_PERSONALISED
 
 
 def period_key(ask: Ask, member_id: str, at: float, policy: Policy) -> str | None:

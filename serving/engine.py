@@ -17,10 +17,11 @@ from features.states import StateError
 from serving import answer, budget_use, holding, mixing, origins, payload, records, repeats
 from serving.answer import Stamp
 from serving.calls import Call, Plan, Seen, call
-from serving.decide import Appraisal, appraise, decide, period_key
+from serving.decide import Appraisal, appraise, decide, period_key, seen_and_decided
 from serving.fallback import static
 from serving.journal import DecisionRow, Journal, Memory, RequestRow, StoredDecision
 from serving.members import Member, Stored, fetch
+from serving.portrait import Portrait
 from serving.present import Present
 from serving.problems import Fault, refuse, shown
 from serving.records import Flags
@@ -73,13 +74,13 @@ class Engine:
                 return self._repeat(call, standing)
         seen = self.look(call, present)
         learned = self._learned(call, seen, present)
-        decision = decide(
+        decision, who = seen_and_decided(
             seen.snapshot, call.ask, learned, present.rulebook.catalog, present.rulebook.policy,
             present.rulebook.experiments,
         )  # fmt: skip
         if repeats.waits(decision, call.ask):
             key = standing = None
-        return self.first(call, present, seen, learned, decision, key, standing)
+        return self.first(call, present, seen, learned, decision, key, standing, who)
 
     def _may_go(self, first: Decision, call: Call, present: Present) -> bool:
         if not repeats.goes_out(first, call.ask, present.rulebook):
@@ -241,13 +242,14 @@ class Engine:
         decision: Decision,
         key: str | None,
         replaced: StoredDecision | None,
+        who: Portrait | None = None,
     ) -> Plan:
-        """The answer that a fresh decision gives, and its row; `replaced` is the decision whose period it takes."""
+        """The answer and the row of a fresh decision, which takes the period of `replaced`; `who` is its portrait."""
         decision_id = self._new_id()
         built = seen.member.built_at if seen.member else None
         claim = None
         if not call.asked.dry_run:
-            claim = holding.claim(decision_id, call, present, seen.snapshot, learned, decision)
+            claim = holding.claim(decision_id, call, present, who, decision)
         stamp = Stamp(
             decision_id=decision_id,
             request_id=call.asked.request_id,

@@ -11,10 +11,10 @@ from serving.budget_use import Use
 from serving.calls import Call
 from serving.eligibility import route
 from serving.policy import Policy
-from serving.portrait import Portrait, portrait
+from serving.portrait import Portrait
 from serving.present import Present
 from serving.reservations.contract import SCALE, Cap, Claim, Draw, Hold
-from serving.snapshot import Decision, Learned, Result, Snapshot
+from serving.snapshot import Decision, Result
 
 SPREADS = 3.0
 """A share of the basket has no face value: so many standard deviations above its mean stand in for it."""
@@ -22,13 +22,12 @@ _DAY_US = 86_400 * 1_000_000
 
 
 def claim(
-    decision_id: str, call: Call, present: Present, snapshot: Snapshot, learned: Learned, decision: Decision
+    decision_id: str, call: Call, present: Present, who: Portrait | None, decision: Decision
 ) -> Claim | None:  # fmt: skip
-    """The reservations that a decision needs; None where it needs none."""
-    if decision.mode == "fallback" or call.family == "product":
+    """The reservations that a decision needs; None where it needs none. `who` is the portrait it was made with."""
+    if who is None or decision.mode == "fallback" or call.family == "product":
         return None
     book = present.rulebook
-    who: Portrait | None = None
     holds: list[Hold] = []
     for one in decision.results:
         candidate = book.candidates.get(one.id)
@@ -37,7 +36,6 @@ def claim(
         draws: tuple[Draw, ...] = ()
         paying = book.payers.get(one.id, ())
         if paying:
-            who = who or portrait(snapshot, call.ask, learned, book.catalog.programme, book.policy)
             draws = _draws(paying, candidate, one, who, book.policy, route(candidate, call.ask), call.at)
         caps = _caps(candidate, call.at)
         if draws or caps:

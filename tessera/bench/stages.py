@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from serving import engine, limits
 from serving.contract import DecisionRequest
-from serving.decide import decide
+from serving.decide import seen_and_decided
 from serving.house import House, open_house
 from serving.journal import EventRow
 from serving.snapshot import Learned
@@ -81,13 +81,13 @@ def _one(house: House, member_id: str, laps: _Laps) -> None:
     laps.lap("churn")
     products = champions.products_for(member, at, 3)
     laps.lap("recommendation")
-    learned = Learned(churn, products, champions.responses, champions.versions)
+    learned = Learned(churn, products, champions.responses, versions=champions.versions)
     journal.find_period("nobody|has|this|key")
     journal.memory(member_id, 0)
     laps.lap("journal: what was decided before")
-    decision = decide(seen.snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
+    decision, who = seen_and_decided(seen.snapshot, call.ask, learned, book.catalog, book.policy, book.experiments)
     laps.lap("decide: filter, price, draw")
-    plan = house.engine.first(call, present, seen, learned, decision, f"bench|{member_id}", None)
+    plan = house.engine.first(call, present, seen, learned, decision, f"bench|{member_id}", None, who)
     laps.lap("answer and payload")
     orjson.dumps(plan.answer)
     laps.lap("write JSON")
