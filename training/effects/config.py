@@ -36,7 +36,7 @@ class EffectConfig:
     evidence: float = Field(default=1.64, ge=0)
     """Differences between members are kept to `t² ÷ (t² + evidence²)`, t being their slope on members left out over its
     error; what differs for one arm alone is kept only where t is above it."""
-    proportional: float = Field(default=0.5, ge=0, le=1)
+    proportional: float = Field(default=0.33, ge=0, le=1)
     """Part of the differences between members that is taken to be in proportion to their chance of an answer, however
     much of them is borne out; where no answers are known it does not count."""
     seed: int = 7
