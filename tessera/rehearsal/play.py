@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,10 @@ from tessera.rehearsal.stage import Stage, staged
 _SAMPLE = 1_000
 _MAIL = {"family": "offer", "channel": "email", "direction": "outbound", "explain": "none"}
 MAILS_AT_ONCE = 100
+QUIET_DAYS = 7
+"""So many days before the month the same members call and nothing is given: the traffic is known, as it would be."""
+BEFORE_VISITS = timedelta(hours=7)
+"""Nights are at three, visits at ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ def month(ws: Workspace, of: Month, tariff: Tariff, nights: Nights, seed: int) -
     """Play it from the first visit until everything that was caused has happened; the workspace is used up."""
     told, reported, position = list[dict[str, Any]](), 0, history.watermark(ws.tables) or 0
     with staged(ws, seed) as stage, closing(Journal(ws.journal)) as journal:
+        for day in range(-QUIET_DAYS, 0):
+            stage.at(of.at(day))
+            _quiet(stage, of, tariff.candidates, day)
         for day in range(of.settled_days):
             at = of.at(day)
             stage.at(at)
@@ -60,7 +67,7 @@ def month(ws: Workspace, of: Month, tariff: Tariff, nights: Nights, seed: int) -
             reported += len(told)
             if day < of.days:
                 position = _morning(ws, journal, position, at)
-                _night(ws, nights, day, at)
+                _night(ws, nights, day, at - BEFORE_VISITS)
             impressions = _visits(stage, of, tariff.candidates, day)
             told = impressions + _events(of, tariff, of.told(day))
             of.passes(day)
@@ -117,6 +124,17 @@ def _visits(stage: Stage, of: Month, candidates: Mapping[str, Candidate], day: i
         for visit, answer in zip(part, answers, strict=True):
             _noted(of, visit, answer, candidates, at)
     return shown
+
+
+def _quiet(stage: Stage, of: Month, candidates: Mapping[str, Candidate], day: int) -> None:
+    """The visits of a day before the month, for the journal alone."""
+    nothing = {"exclude": sorted(candidates), "explain": "none", "family": "offer"}
+    every = of.visits(day)
+    for channel in ("app", "email"):
+        members = [one.member_id for one in every if one.channel == channel]
+        for first in range(0, len(members), MAILS_AT_ONCE):
+            body = {"member_ids": members[first : first + MAILS_AT_ONCE], "channel": channel, **nothing}
+            stage.post("/v1/decisions/batch", body)
 
 
 def _noted(
