@@ -191,7 +191,7 @@ class BillLines(Answer):
 
 
 class Worth(Answer):
-    """What a result is worth in money, and what the number rests on. Only an experiment gives its effect an interval."""
+    """What a result is worth in money, and what it rests on. Only an experiment gives its effect an interval."""
 
     net: float
     score: float

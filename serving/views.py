@@ -53,13 +53,13 @@ class Views:
         """What would bring the member to the next tier, and what would keep the present one, at least cost.
 
         Raises:
-            RefusedError: 404 for a member nobody knows, 503 while the store or the forecast is missing.
+            RefusedError: 404 for a member nobody knows and before tiers were forecast, 503 while the store is missing.
         """
         house, at = self.house, self.house.now()
         present = house.watch.present()
         member_id = present.cards.owner(member_id)
         if present.tier_outcome is None:
-            raise refuse(503, "tiers are not forecast yet: tessera tiers --fit", retry_after="60")
+            raise refuse(404, "tiers are not forecast yet: tessera tiers --fit")
         asked = DecisionRequest(member_id=member_id, placements=_places(present.rulebook.catalog), dry_run=True)
         calls = {family: call(family, member_id, asked, at, b"") for family in ("action", "benefit")}
         member = house.engine.look(calls["action"], present).member

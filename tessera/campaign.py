@@ -206,8 +206,6 @@ def replay(ws: Workspace, policy: Path | None) -> int:
     )
     if report.other_code and policy is None:
         print(f"  {report.other_code:,} of these were decided by another version of the code than this one")
-    if report.other_code and policy is None:
-        print(f"  {report.other_code:,} of these were decided by another version of the code than this one")
     for difference in report.differences[:10]:
         before, after = (" ".join(ids) for ids in (difference.before, difference.after))
         print(f"  {difference.decision_id}: {', '.join(difference.fields)} differ: {before} became {after}")

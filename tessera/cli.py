@@ -181,7 +181,7 @@ def nightly(
     ] = None,
     channel: Annotated[str, typer.Option(help="Channel of the campaign file.")] = "email",
 ) -> None:
-    """The night's work: ingest, features, train, gate, prices, export. Run again after a kill, it goes on where it was."""
+    """The night's work: ingest, features, train, gate, prices, export. After a kill it goes on where it was."""
     from tessera import night
     from tessera.setup import locate
 

@@ -15,9 +15,11 @@ from datetime import date
 from pathlib import Path
 
 from features.workspace import Workspace
-from tessera import build, campaign, clock, harm, load, prices
+from tessera import build, campaign, clock, harm, load, points, prices, tiers
 from tessera.progress import Steps
 from tessera.setup import RefusedError, needs_tables
+
+_YEAR = 365.0
 
 
 @dataclass
@@ -73,6 +75,12 @@ def run(ws: Workspace, channel: str, out: Path | None) -> int:
         nonlocal refused
         refused = build.promote(ws, None, None, rollback=False)
 
+    def where_possible(job: Callable[[], object]) -> None:
+        try:
+            job()
+        except RefusedError as reason:
+            steps.note(f"left out: {reason}")
+
     with alone(ws):
         today = clock.now(ws).date()
         night = open_night(ws, today)
@@ -80,6 +88,8 @@ def run(ws: Workspace, channel: str, out: Path | None) -> int:
         work: tuple[tuple[str, Callable[[], object]], ...] = (
             ("ingest", lambda: load.from_journal(ws)),
             ("features", lambda: build.features(ws)),
+            ("points", lambda: where_possible(lambda: points.run(ws, _YEAR, None, seed=0))),
+            ("tiers", lambda: where_possible(lambda: tiers.fit(ws))),
             ("train", lambda: build.train(ws, None)),
             ("gate", gate),
             ("harm", lambda: harm.watch(ws)),

@@ -121,7 +121,7 @@ def chances(found: pd.DataFrame, of: Mapping[str, str], columns: tuple[str, ...]
 
 def positions(values: pd.Series, columns: tuple[str, ...]) -> NDArray[np.int64]:
     """Position of each value among `columns`."""
-    return values.map({name: i for i, name in enumerate(columns)}).to_numpy(np.int64)
+    return np.asarray(values.map({name: i for i, name in enumerate(columns)}), dtype=np.int64)
 
 
 _OUTCOMES = """

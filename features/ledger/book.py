@@ -129,21 +129,21 @@ def _earn(book: _Book, one: Movement) -> Iterator[Entry]:
 
 def _arrived(book: _Book, lot: _Lot, one: Movement) -> Iterator[Entry]:
     """Points that came into a lot pay what is owed; what is out of time already expires at once."""
-    yield from _settle(book, lot, one.at)
+    yield from _settle(book, lot, one)
     if lot.left > 0 and lot.expires_at is not None and lot.expires_at <= one.at:
         yield _entry("expire", f"expire:{one.entry_id}:{lot.lot_id}", lot, -lot.left, one.at, one.known_at)
         lot.left = 0.0
 
 
-def _settle(book: _Book, lot: _Lot, at: datetime) -> Iterator[Entry]:
-    """Let a lot pay what is owed, the oldest debt first."""
+def _settle(book: _Book, lot: _Lot, why: Movement) -> Iterator[Entry]:
+    """Let a lot pay what is owed, the oldest debt first, now that `why` brought points or a debt."""
     for debt in book.debts:
         taken = min(debt.points, lot.left)
         if taken > 0:
             lot.left -= taken
             debt.points -= taken
-            known = max(debt.known_at, lot.known_at, at)
-            yield _entry("reverse", f"{debt.entry_id}@{lot.lot_id}", lot, -taken, at, known)
+            known = max(debt.known_at, lot.known_at, why.at)
+            yield _entry("reverse", f"{debt.entry_id}@{lot.lot_id}:{why.entry_id}", lot, -taken, why.at, known)
     book.debts = [debt for debt in book.debts if debt.points > 0]
 
 
@@ -162,7 +162,7 @@ def _reverse(book: _Book, one: Movement) -> Iterator[Entry]:
     debt = _Debt(one.entry_id, owed, one.known_at)
     book.debts.append(debt)
     for other in book.open_lots(one.at):
-        yield from _settle(book, other, one.at)
+        yield from _settle(book, other, one)
 
 
 def _expire(book: _Book, one: Movement) -> Iterator[Entry]:

@@ -101,7 +101,7 @@ def test_every_bill_adds_up_in_answers_and_in_the_journal(served: tuple[Workspac
     assert all(adds_up(value) for value in shown.values())
     assert any(value["bill"]["budget_price"] < 0 for value in shown.values())
     journal = Journal(ws.journal)
-    kept = {}
+    kept: dict[tuple[str, str, int], dict[str, Any]] = {}
     for row in journal.read_decisions(limit=10_000):
         decision = payload.decode(row.payload).header["decision"]
         kept |= {(row.decision_id, one["placement"], one["rank"]): one["value"] for one in decision["results"]}

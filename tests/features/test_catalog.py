@@ -118,8 +118,8 @@ def test_a_benefit_of_type_entitlement_is_a_right_and_an_offer_is_not() -> None:
             {"chanels": "[app]"},
             (
                 'unknown key "chanels"; did you mean "channels"? known: category, channels, '
-                "conditions, content, economics, ends, entitlement, event, id, lever, limits, name, placements, starts, tags, "
-                "type"
+                "conditions, content, economics, ends, entitlement, event, id, lever, limits, name, placements, "
+                "starts, tags, type"
             ),
         ),
         ({"name": ""}, '"name" is missing; add it'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from features.ledger.book import Kind, Movement, play
 from tests.features.test_points import day
 
 
-def move(kind: Kind, key: str, at: float, size: float, lot: str | None = None, **more: str) -> Movement:
+def move(kind: Kind, key: str, at: float, size: float, lot: str | None = None, **more: Any) -> Movement:
     life = {"a": 90.0, "b": 90.0, "c": 20.0}.get(lot or "", 90.0)
     ends = day(at + life) if kind == "earn" else None
     return Movement(kind, key, day(at), day(at), size, lot, ends, **more)
@@ -53,6 +54,15 @@ def test_spent_points_of_a_return_are_owed_by_the_open_lots_and_then_by_the_next
 def test_points_that_expired_unspent_are_owed_by_nobody() -> None:
     moves = [move("earn", "1", 0, 50, "c"), move("redeem", "w", 1, 10), move("reverse", "r", 30, 50, "c")]
     assert play(moves, day(60)).debt == 10
+
+
+def test_a_lot_that_pays_one_debt_twice_does_so_in_two_entries() -> None:
+    moves = [
+        *(move("earn", "1", 0, 50, "a"), move("redeem", "w", 1, 50), move("reverse", "r", 2, 50, "a")),
+        *(move("adjust", "2", 3, 10, "b"), move("adjust", "3", 4, 10, "b")),
+    ]
+    ids = [entry["entry_id"] for entry in play(moves, day(60)).entries]
+    assert len(set(ids)) == len(ids) == 6
 
 
 KINDS: tuple[Kind, ...] = ("reverse", "redeem", "restore", "adjust")

@@ -139,6 +139,8 @@ def test_the_kinds_of_campaign_become_entries_that_a_catalogue_takes(folder: Pat
         from features import catalog
 
         for file in configs.iterdir():
+            if file.name == "budgets.yaml":  # it names offers of the shipped catalogue
+                continue
             (folder / file.name).write_text(file.read_text())
         (folder / "offers.yaml").write_text(yaml.safe_dump({"offers": [dict(entry) for entry in entries]}))
         assert {offer.id for offer in catalog.load(folder).offers} == {"coupons-typea", "coupons-typeb"}

@@ -24,7 +24,7 @@ def _seen(snapshot: Snapshot) -> Appraisal:
 
 def _terms(seen: Appraisal) -> dict[str, tuple[float, ...]]:
     """What each candidate gives to whoever uses it: rates of the basket, money and points."""
-    found = {}
+    found: dict[str, tuple[float, ...]] = {}
     for candidate, _ in seen.allowed:
         one = value.terms(candidate, POLICY)
         found[candidate.id] = (one.share_off, one.money_off, one.cost, one.points, one.more_points)

@@ -165,6 +165,8 @@ def test_nothing_accepted_is_lost_or_counted_twice_by_a_night(reference: Referen
     assert orjson.loads((reference.ws.root / "nightly.json").read_bytes())["done"] == [
         "ingest",
         "features",
+        "points",
+        "tiers",
         "train",
         "gate",
         "harm",
