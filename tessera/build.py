@@ -20,7 +20,7 @@ from tessera.setup import RefusedError, needs_tables
 if TYPE_CHECKING:
     from experiments.gate import Promotion
 
-MODELS = ("taste", "churn", "lifetime", "response")
+MODELS = ("taste", "churn", "lifetime", "response", "effects")
 
 
 def features(ws: Workspace) -> int:

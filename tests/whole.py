@@ -37,6 +37,7 @@ QUICK: Mapping[str, Any] = {
     "taste": {"recipes": {"popularity": {}, "repeat": {}, "als": {"factors": 8, "iterations": 3}}},
     "churn": {"trees": 30, "leaves": [4], "min_leaf": 20, "cut_offs": 2, "resamples": 20, "ablation": False},
     "response": {"window_days": 14, "enough": 20},
+    "effects": {"enough": 100_000},
     "gate": {"resamples": 100},
 }
 """training.yaml: the same models, trained in a moment."""
