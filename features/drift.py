@@ -26,6 +26,8 @@ Level = Literal["steady", "watch", "shifted", "broken"]
 WATCH, SHIFTED = 0.1, 0.2
 BROKEN_MISSING = 0.25
 """A feature that so many more members lack than before, or that is suddenly the same for all, is broken."""
+OWN_DOING = frozenset({"offers"})
+"""Families that say what the programme itself did: the same for all in a month without a campaign, and not broken."""
 ACTIVE_DAYS = 365
 _TENTHS = np.linspace(0.0, 1.0, 11)[1:-1]
 _HALF = 0.5
@@ -109,7 +111,7 @@ def shifts(
 
 
 def _shift(name: str, family: str, before: Values, moments: Sequence[tuple[datetime, Values]]) -> Shift:
-    levels = [_level(before, values) for _, values in moments]
+    levels = [_level(before, values, may_rest=family in OWN_DOING) for _, values in moments]
     since: datetime | None = None
     for (at, _), level in zip(reversed(moments), reversed(levels), strict=True):
         if level not in ("shifted", "broken"):
@@ -122,8 +124,9 @@ def _shift(name: str, family: str, before: Values, moments: Sequence[tuple[datet
     )
 
 
-def _level(before: Values, now: Values) -> Level:
-    if _missing(now) - _missing(before) >= BROKEN_MISSING or (_commonest(before) < 0.9 and _commonest(now) > 0.995):
+def _level(before: Values, now: Values, *, may_rest: bool) -> Level:
+    same_for_all = not may_rest and _commonest(before) < 0.9 and _commonest(now) > 0.995
+    if same_for_all or _missing(now) - _missing(before) >= BROKEN_MISSING:
         return "broken"
     index, chance = stability(before, now)
     if index < max(WATCH, chance):

@@ -71,6 +71,12 @@ def test_a_feature_that_members_suddenly_lack_or_all_share_is_broken() -> None:
     assert shifts(_frame(9), [(NOW, same)], FAMILIES)[0].level == "broken"
 
 
+def test_a_month_without_a_campaign_breaks_no_feature() -> None:
+    same = _frame(2)
+    same["avg_basket_value"] = 0.0
+    assert shifts(_frame(9), [(NOW, same)], {"offers": ["avg_basket_value"]})[0].level == "shifted"
+
+
 def test_what_was_set_aside_is_counted_by_rule(tmp_path: object) -> None:
     from pathlib import Path
 
