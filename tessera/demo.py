@@ -23,7 +23,7 @@ from features import history
 from features.workspace import Workspace
 from tessera import build, clock, load
 from tessera.progress import Steps
-from tessera.setup import RefusedError
+from tessera.setup import RefusedError, locate
 
 MARK = "made-by-demo"
 WAIT_S = 60.0
@@ -62,6 +62,8 @@ def run(ws: Workspace, of: Demo) -> int:
         RefusedError: The folder holds something that no demonstration made, or the port is taken.
     """
     _clear(ws)
+    if not ws.config_folder.is_dir():  # it lay in the folder that an earlier demonstration had made
+        ws = locate(ws.root, None)
     _free(of.port)
     steps = Steps()
     given = load.History(of.source, of.path, of.mapping, of.members, of.products, of.world, of.seed)
