@@ -90,7 +90,7 @@ def test_without_a_forecast_no_chance_is_told_and_no_path(ws: Workspace) -> None
 
 def test_the_path_is_a_route_of_the_service(service: Running) -> None:
     with service.http() as http:
-        assert http.get("/v1/members/nobody/tier-path").status_code == 503
+        assert http.get("/v1/members/nobody/tier-path").status_code == 404
         assert "/v1/members/{member_id}/tier-path" in http.get("/openapi.json").json()["paths"]
 
 
