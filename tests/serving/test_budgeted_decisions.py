@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
@@ -189,4 +190,7 @@ def test_the_service_of_many_tasks_gives_no_gift_too_many(programme: Any) -> Non
         answers = asyncio.run(everybody(house))
         kept = [one for one in answers if one["policy"]["mode"] != "fallback"]
         assert given(kept).count("gift") <= 20
+        patience = time.monotonic() + 10.0  # what came too late for its caller is taken back a moment later
+        while balance(house).open_most != given(kept).count("gift") and time.monotonic() < patience:
+            time.sleep(0.05)
         assert balance(house).open_most == given(kept).count("gift")
