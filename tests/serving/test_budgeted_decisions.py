@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
