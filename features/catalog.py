@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from features import budgets_written, segments_written, standing
-from features.catalog_entries import Entry, ProgrammeFile, faults
+from features.catalog_entries import Entry, ProgrammeFile
+from features.catalog_faults import faults
 from features.catalog_json import from_json, to_json
 from features.entities import (
     DO_NOTHING,

@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
 from starlette.types import Receive
 
 from serving import access, events, limits, problems
-from serving.contract import ID_PATTERN, PATHS, REQUESTS, BatchRequest, DecisionRequest, Envelope, FamilyName
+from serving.contract import ID_PATTERN, PATHS, REQUESTS, BatchRequest, DecisionRequest, Envelope, FamilyName, Strict
 from serving.delivery import deliver, deliver_many
 from serving.engine import call
 from serving.events import EventsRequest
@@ -24,6 +24,7 @@ from serving.metrics import Metrics
 from serving.problems import Fault, refuse
 from serving.views import Views
 
+Asked = TypeVar("Asked", bound=Strict)
 JSON = "application/json"
 EVENT_SECONDS = 5.0
 """An event that is not on disk by then is answered with 503; sent again it is still stored once."""
@@ -123,25 +124,25 @@ async def report(request: Request) -> Reply:
 async def member(request: Request) -> Reply:
     """A member's profile."""
     request.admit("caller", "marketer")
-    return Reply(200, orjson.dumps(Views(request.house).member(_well_formed(request.name))))
+    return Reply(200, orjson.dumps(Views(request.house).member(well_formed(request.name))))
 
 
 async def tier_path(request: Request) -> Reply:
     """What would change the outcome of the member's tier, at least cost."""
     request.admit("caller", "marketer")
-    return Reply(200, orjson.dumps(Views(request.house).tier_path(_well_formed(request.name))))
+    return Reply(200, orjson.dumps(Views(request.house).tier_path(well_formed(request.name))))
 
 
 async def decision(request: Request) -> Reply:
     """A decision that was made."""
     request.admit("caller", "marketer")
-    return Reply(200, orjson.dumps(Views(request.house).decision(_well_formed(request.name))))
+    return Reply(200, orjson.dumps(Views(request.house).decision(well_formed(request.name))))
 
 
 async def explain(request: Request) -> Reply:
     """A decision with all it rested on; with `?candidate=` why that one or why not, worked out beside the loop."""
     request.admit("caller", "marketer")
-    name, candidate = _well_formed(request.name), request.query.get("candidate")
+    name, candidate = well_formed(request.name), request.query.get("candidate")
     views = Views(request.house)
     if candidate is None:
         return Reply(200, orjson.dumps(views.explain(name)))
@@ -188,7 +189,19 @@ def _count(metrics: Metrics, family: str, answer: Mapping[str, Any]) -> None:
         metrics.degraded.labels(part).inc()
 
 
-def _well_formed(name: str) -> str:
+async def asked(request: Request, model: type[Asked]) -> Asked:
+    """What a caller sends about the id in the path, checked; the id too."""
+    request.admit("caller")
+    body = await request.body()
+    well_formed(request.name)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise problems.invalid(error) from None
+
+
+def well_formed(name: str) -> str:
+    """The id in the path, or 422."""
     if not limits.ID.fullmatch(name):
         raise refuse(422, "the id in the path is malformed", Fault("id", ID_PATTERN, problems.shown(name)))
     return name

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import orjson
-from pydantic import ValidationError
 
 from features.border import BorderError
-from serving import limits, points_held, problems
-from serving.contract import ID_PATTERN, Strict
-from serving.endpoints import EVENT_SECONDS, Reply, Request
+from serving import points_held, problems
+from serving.endpoints import EVENT_SECONDS, Reply, Request, asked
 from serving.journal_rows import BurnRow, Burnt
 from serving.problems import Fault, refuse
 from serving.redemptions import PointsRedeemRequest, PointsReleaseRequest
@@ -21,36 +19,25 @@ from serving.redemptions import PointsRedeemRequest, PointsReleaseRequest
 
 async def redeem(request: Request) -> Reply:
     """Use points, all or nothing; 409 says why not."""
-    asked = cast(PointsRedeemRequest, await _asked(request, PointsRedeemRequest))
-    if asked.request_id is None:
+    said = await asked(request, PointsRedeemRequest)
+    if said.request_id is None:
         redemption_id = f"pts-{request.house.new_id()}"
     else:
-        redemption_id = f"pts-{_digest(asked.request_id)[:24]}"
+        redemption_id = f"pts-{_digest(said.request_id)[:24]}"
     programme = request.house.watch.present().rulebook.catalog.programme
     return await _settle(
-        request, redemption_id, asked.request_id,
-        body_hash=_digest([request.name, asked.points, asked.channel]),
-        points=asked.points,
-        rule=programme.earning.channel(asked.channel),
+        request, redemption_id, said.request_id,
+        body_hash=_digest([request.name, said.points, said.channel]),
+        points=said.points,
+        rule=programme.earning.channel(said.channel),
         cost_per_point=programme.points.cost_per_point,
     )  # fmt: skip
 
 
 async def release(request: Request) -> Reply:
     """Roll a redemption back: its points return to their lots, but for those whose time is over. Again is the same."""
-    asked = cast(PointsReleaseRequest, await _asked(request, PointsReleaseRequest))
-    return await _settle(request, asked.redemption_id, None, roll_back=True)
-
-
-async def _asked(request: Request, model: type[Strict]) -> Strict:
-    request.admit("caller")
-    body = await request.body()
-    if not limits.ID.fullmatch(request.name):
-        raise refuse(422, "the id in the path is malformed", Fault("id", ID_PATTERN, problems.shown(request.name)))
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise problems.invalid(error) from None
+    said = await asked(request, PointsReleaseRequest)
+    return await _settle(request, said.redemption_id, None, roll_back=True)
 
 
 def _digest(value: object) -> str:

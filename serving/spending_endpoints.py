@@ -7,12 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
 import orjson
-from pydantic import ValidationError
 
-from serving import limits, problems
 from serving.budget_keeper import standing
-from serving.contract import ID_PATTERN, Strict
-from serving.endpoints import EVENT_SECONDS, Reply, Request
+from serving.endpoints import EVENT_SECONDS, Reply, Request, asked
 from serving.house import House
 from serving.journal_rows import SettleRow
 from serving.problems import Fault, refuse
@@ -24,7 +21,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 async def validate(request: Request) -> Reply:
     """Whether a reservation may be redeemed now; nothing changes."""
-    await _asked(request, HoldRequest)
+    await asked(request, HoldRequest)
     found = await asyncio.to_thread(request.house.journal.reservation, request.name)
     reason = refusal(found, int(request.house.now() * 1e6))
     return _reply(Settled(request.name, found.state, reason) if reason else found)
@@ -32,13 +29,13 @@ async def validate(request: Request) -> Reply:
 
 async def commit(request: Request) -> Reply:
     """Spend what is reserved; answered when it is on disk."""
-    said = cast(CommitRequest, await _asked(request, CommitRequest))
+    said = await asked(request, CommitRequest)
     return await _settle(request, "commit", Given(said.money, said.points))
 
 
 async def release(request: Request) -> Reply:
     """Give back what is reserved, or was spent by a redemption that is rolled back."""
-    await _asked(request, HoldRequest)
+    await asked(request, HoldRequest)
     return await _settle(request, "release", Given())
 
 
@@ -56,17 +53,6 @@ def lines(house: House) -> list[dict[str, Any]]:
         line(standing(one, balances, at), present.prices.get(one.id, 0.0), at)
         for one in present.rulebook.catalog.budgets
     ]
-
-
-async def _asked(request: Request, model: type[Strict]) -> Strict:
-    request.admit("caller")
-    body = await request.body()
-    if not limits.ID.fullmatch(request.name):
-        raise refuse(422, "the id in the path is malformed", Fault("id", ID_PATTERN, problems.shown(request.name)))
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise problems.invalid(error) from None
 
 
 async def _settle(request: Request, how: Literal["commit", "release"], given: Given) -> Reply:

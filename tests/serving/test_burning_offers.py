@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalog_entries import Entry, faults
+from features.catalog_entries import Entry
+from features.catalog_faults import faults
 from features.entities import Candidate, Conditions, Economics
 from features.ledger.best_use import best_use
 from features.ledger.due import used_anyway
